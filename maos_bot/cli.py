@@ -1,0 +1,263 @@
+"""The `maos` command line: thin click commands over `maos_bot.app`.
+
+Imports of the engine, the store and the dashboard stand inside the commands, so that `maos --help` and
+`maos validate` start in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from maos_bot._version import __version__
+from maos_bot.errors import ExitCode, InterruptedRunError, MaosError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MODES = click.Choice(["sequential", "parallel", "pipelined", "hybrid"])
+_STRATEGIES = click.Choice(["conservative", "balanced", "aggressive"])
+
+
+def main() -> None:
+    """Run the command line and exit with the documented code; only a bug of ours shows a traceback."""
+    try:
+        code = maos.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.CONFIG
+    except InterruptedRunError as error:
+        click.echo(f"maos: {error}", err=True)
+        code = error.exit_code
+    except MaosError as error:
+        click.echo(f"maos: {error}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:  # `maos history | head`: the reader left, and that is fine
+        sys.stderr.close()
+        code = ExitCode.OK
+    except Exception:  # noqa: BLE001 - the outermost frame: everything unexpected is shown whole and gets its own code
+        traceback.print_exc()
+        click.echo("maos: this is a bug of ours; please report it with the lines above", err=True)
+        code = ExitCode.BUG
+    sys.exit(code or ExitCode.OK)
+
+
+def _spec_options(command: F) -> F:
+    """The flags that every command which plans has."""
+    for option in reversed(
+        (
+            click.option("--strategy", type=_STRATEGIES, help="How much to pack side by side (default: the spec's)."),
+            click.option("--mode", type=_MODES, help="How to carry the plan out (default: the spec's)."),
+            click.option("--db", metavar="FILE", help="The database (default: .maos/maos.db in the repository)."),
+            click.option("--limit", "limits", multiple=True, metavar="KEY=VALUE", help="Override a limit; repeatable."),
+            click.option("--task", "tasks", multiple=True, metavar="ID", help="Only this task and its needs."),
+            click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+_db_option = click.option("--db", metavar="FILE", help="The database (default: .maos/maos.db in the repository).")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="maos")
+def maos() -> None:
+    """Run a repository's task spec: shell commands and agents, as parallel as the machine and the budget allow.
+
+    Exit codes: 0 all succeeded, 1 a task failed, 2 spec or configuration, 3 nothing to do, 4 budget or limit
+    exceeded, 5 GitHub API, 70 a bug of ours, 130 interrupted.
+    """
+
+
+@maos.command()
+def init() -> None:
+    """Write a starter .maos.yml and workflow, fitted to what this repository holds."""
+    from maos_bot.spec.starter import write_starter
+
+    for path, written in write_starter(Path.cwd()):
+        click.echo(f"{'wrote' if written else 'kept (it exists)'}  {path}", err=True)
+    click.echo("next: maos plan, then maos run", err=True)
+
+
+@maos.command()
+@click.argument("spec", required=False)
+@click.option("--json", "as_json", is_flag=True, help="The problems as a JSON object.")
+def validate(spec: str | None, as_json: bool) -> int:
+    """Show every error in SPEC at once, each as path:line:column."""
+    from maos_bot.config import find_spec
+    from maos_bot.errors import SpecError
+    from maos_bot.spec.load import load_spec
+
+    path = Path(spec) if spec else find_spec(Path.cwd())
+    try:
+        loaded = load_spec(path)
+    except SpecError as error:
+        if as_json:
+            _print_json({"valid": False, "problems": [_problem_row(problem) for problem in error.problems]})
+        else:
+            click.echo("\n".join(str(problem) for problem in error.problems), err=True)
+            count = len(error.problems)
+            click.echo(f"{count} problem{'s' if count != 1 else ''}", err=True)
+        return ExitCode.CONFIG
+    if as_json:
+        _print_json({"valid": True, "name": loaded.name, "tasks": [task.id for task in loaded.tasks], "problems": []})
+    else:
+        click.echo(f"{path}: {len(loaded.tasks)} tasks, no problems")
+    return ExitCode.OK
+
+
+@maos.command()
+@click.argument("spec", required=False)
+@_spec_options
+@click.option("--mermaid", is_flag=True, help="The task graph as a mermaid diagram.")
+def plan(spec: str | None, mermaid: bool, **options: Any) -> int:
+    """Show stages, predicted schedule and critical path; runs nothing."""
+    from maos_bot import app
+
+    return app.show_plan(_config(spec, options), mermaid=mermaid)
+
+
+@maos.command()
+@click.argument("spec", required=False)
+@_spec_options
+@click.option("--events", metavar="FILE", help="Also write every event as NDJSON to FILE.")
+@click.option("--quiet", "-q", is_flag=True, help="Show failures and the last line only.")
+def run(spec: str | None, events: str | None, quiet: bool, **options: Any) -> int:
+    """Run the tasks of SPEC here."""
+    from maos_bot import app
+
+    return app.run(_config(spec, options, events=events, quiet=quiet))
+
+
+@maos.command()
+def action() -> int:
+    """Run as a GitHub action: reads the event, inputs and token from the environment."""
+    from maos_bot import action as github_action
+
+    return github_action.main()
+
+
+@maos.command()
+@_db_option
+@click.option("--limit", "count", default=20, show_default=True, help="How many runs.")
+@click.option("--status", help="Only runs that stand so: succeeded, failed, cancelled, running, lost.")
+@click.option("--json", "as_json", is_flag=True, help="The rows as JSON.")
+def history(db: str | None, count: int, status: str | None, as_json: bool) -> int:
+    """List past runs, newest first."""
+    from maos_bot import records
+
+    return records.history(_database(db), count=count, status=status, as_json=as_json)
+
+
+@maos.command()
+@click.argument("run_id", metavar="RUN", default="latest")
+@_db_option
+@click.option("--task", metavar="ID", help="This task's output.")
+@click.option("--json", "as_json", is_flag=True, help="The object that `maos run --json` printed.")
+def show(run_id: str, db: str | None, task: str | None, as_json: bool) -> int:
+    """Show one run: tasks, waits, critical path. RUN is an id, its unique beginning, or `latest`."""
+    from maos_bot import records
+
+    return records.show(_database(db), run_id, task=task, as_json=as_json)
+
+
+@maos.command()
+@click.argument("run_id", metavar="RUN", default="latest")
+@_db_option
+@click.option("--format", "kind", type=click.Choice(["json", "csv", "ndjson", "trace"]), default="json")
+@click.option("--output", "-o", metavar="FILE", help="Where to (default: standard output).")
+def export(run_id: str, db: str | None, kind: str, output: str | None) -> int:
+    """Write a run as JSON, CSV, NDJSON events, or a Chrome trace (for Perfetto)."""
+    from maos_bot import records
+
+    return records.export(_database(db), run_id, kind=kind, output=Path(output) if output else None)
+
+
+@maos.command()
+@_db_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8400, show_default=True, help="The port; 0 takes a free one.")
+def dashboard(db: str | None, host: str, port: int) -> int:
+    """Serve the dashboard over the database."""
+    from web.serve import serve
+
+    from web import create_app
+
+    serve(
+        create_app(_database(db)), host=host, port=port, announce=lambda url: click.echo(f"dashboard: {url}", err=True)
+    )
+    return ExitCode.OK
+
+
+@maos.command()
+def schema() -> None:
+    """Print the JSON Schema of a task spec."""
+    from maos_bot.spec.schema import json_schema
+
+    _print_json(json_schema())
+
+
+@maos.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="The spec to write (default: .maos.yml).")
+def import_(file: Path, output: Path | None) -> int:
+    """Turn an original system's state.json FILE into a task spec; never writes over one."""
+    from maos_bot.spec.legacy import import_state, write_spec
+
+    imported = import_state(file)
+    target = output or Path(".maos.yml")
+    write_spec(imported, target)
+    for note in imported.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"wrote {target}", err=True)
+    return ExitCode.OK
+
+
+@maos.command()
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def doctor(as_json: bool) -> int:
+    """Show what this machine offers and which limits `auto` becomes, each with its reason."""
+    from maos_bot import app
+
+    return app.doctor(Path.cwd(), as_json=as_json)
+
+
+def _config(spec: str | None, options: dict[str, Any], *, events: str | None = None, quiet: bool = False) -> Any:
+    from maos_bot.config import make_config
+
+    return make_config(
+        cwd=Path.cwd(),
+        spec=spec,
+        db=options["db"],
+        mode=options["mode"],
+        strategy=options["strategy"],
+        limits=options["limits"],
+        tasks=options["tasks"],
+        json=options["as_json"],
+        events=events,
+        quiet=quiet,
+    )
+
+
+def _database(db: str | None) -> Path:
+    from maos_bot.config import database_path
+
+    return database_path(Path.cwd(), db)
+
+
+def _problem_row(problem: Any) -> dict[str, Any]:
+    return {key: getattr(problem, key) for key in ("path", "line", "column", "message", "hint")}
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2))
