@@ -1,0 +1,51 @@
+"""Writes the lock files from `pyproject.toml`: every version pinned, every file hashed, no address of an index.
+
+`python requirements/lock.py [--upgrade]`, with the oldest Python that is supported, so that what only that one needs
+is in. pip's own settings are left out of it: a mirror's rebuilt file would carry a hash that nobody else can install.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+OPTIONS = (
+    "--quiet",
+    "--no-config",
+    "--generate-hashes",
+    "--strip-extras",
+    "--allow-unsafe",
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+    "--no-emit-trusted-host",
+    "--no-emit-options",
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Writes `core.lock`, `dev.lock` (core and the tools) and `peers.lock` (what the benchmarks compare with)."""
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    core = project["project"]["dependencies"]
+    groups = project["dependency-groups"]
+    _compile("core.lock", core, arguments)
+    _compile("dev.lock", [*core, *groups["dev"]], arguments, constraint="core.lock")
+    _compile("peers.lock", groups["peers"], arguments)
+
+
+def _compile(name: str, requirements: list[str], arguments: list[str], *, constraint: str = "") -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in {"PIP_FIND_LINKS", "PIP_NO_INDEX"}}
+    environment = {key: value for key, value in environment.items() if not key.endswith("INDEX_URL")}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "CUSTOM_COMPILE_COMMAND": "make lock"}
+    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *arguments, "--output-file", name]
+    if constraint:
+        command += ["--constraint", constraint]
+    subprocess.run([*command, "-"], input="\n".join(requirements), text=True, check=True, cwd=HERE, env=environment)
+    sys.stdout.write(f"requirements/{name} written\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
