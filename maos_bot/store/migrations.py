@@ -1,0 +1,285 @@
+"""The database's schema, as numbered steps that are only ever appended to.
+
+`user_version` holds how many steps a database has been through. A step that has shipped is never edited: what it
+made is in people's databases. The folded tables (`runs`, `tasks`, `attempts`, `usage`) can always be made again from
+the stream (`events`, `output`, `samples`), so a later step may drop and refill them.
+
+Why it looks like this: it has to carry 20 million events in one file. Names that repeat in every run (tasks, teams,
+repositories) are written once in `names`; the three kinds of things that come in numbers (decisions, output,
+measurements) lie in three tables that share one numbering; `(run, seq)` is the key of each, so that storing an event
+twice is impossible, and each run's events lie side by side on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from maos_bot.model import TaskState
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database, Migrations
+
+# "maos" in ASCII: tells our databases from other people's.
+APPLICATION_ID: Final = 0x6D616F73
+
+# Event types by their number in `events.kind`. Numbers are part of the format: append, never renumber.
+KINDS: Final = {
+    "RunStarted": 1,
+    "TaskReady": 2,
+    "TaskStarted": 3,
+    "UsageRecorded": 4,
+    "TaskFinished": 5,
+    "RunFinished": 6,
+}
+
+_COUNTS = ",\n    ".join(f"tasks_{state} INTEGER NOT NULL DEFAULT 0" for state in TaskState)
+
+_STREAM: Final = (
+    "CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE kinds (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE specs (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, text TEXT NOT NULL)",
+    """
+    CREATE TABLE events (
+        run INTEGER NOT NULL REFERENCES runs(id),
+        seq INTEGER NOT NULL,
+        at REAL NOT NULL,
+        kind INTEGER NOT NULL REFERENCES kinds(id),
+        task INTEGER REFERENCES names(id),
+        attempt INTEGER,
+        body TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (run, seq)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE samples (
+        run INTEGER NOT NULL REFERENCES runs(id),
+        seq INTEGER NOT NULL,
+        at REAL NOT NULL,
+        task INTEGER REFERENCES names(id),
+        memory_mb REAL,
+        cpu_percent REAL,
+        agents INTEGER,
+        tokens_per_minute REAL,
+        PRIMARY KEY (run, seq)
+    ) WITHOUT ROWID
+    """,
+    # Texts of kilobytes want an ordinary table: rows of one without rowid go to overflow pages early.
+    """
+    CREATE TABLE output (
+        id INTEGER PRIMARY KEY,
+        run INTEGER NOT NULL REFERENCES runs(id),
+        seq INTEGER NOT NULL,
+        at REAL NOT NULL,
+        task INTEGER NOT NULL REFERENCES names(id),
+        attempt INTEGER NOT NULL,
+        offset INTEGER NOT NULL,
+        omitted INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        UNIQUE (run, seq)
+    )
+    """,
+    "CREATE INDEX output_attempt ON output (run, task, attempt, seq)",
+)
+
+_FOLDS: Final = (
+    f"""
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        run_id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL DEFAULT '',
+        repository TEXT NOT NULL DEFAULT '',
+        branch TEXT NOT NULL DEFAULT '',
+        sha TEXT NOT NULL DEFAULT '',
+        pull_request INTEGER,
+        event TEXT NOT NULL DEFAULT '',
+        action TEXT NOT NULL DEFAULT '',
+        actor TEXT NOT NULL DEFAULT '',
+        is_fork INTEGER NOT NULL DEFAULT 0,
+        url TEXT NOT NULL DEFAULT '',
+        spec INTEGER REFERENCES specs(id),
+        spec_path TEXT NOT NULL DEFAULT '',
+        spec_digest TEXT NOT NULL DEFAULT '',
+        mode TEXT NOT NULL DEFAULT '',
+        strategy TEXT NOT NULL DEFAULT '',
+        version TEXT NOT NULL DEFAULT '',
+        status TEXT NOT NULL DEFAULT 'running',
+        exit_code INTEGER,
+        reason TEXT NOT NULL DEFAULT '',
+        started_at REAL NOT NULL DEFAULT 0,
+        finished_at REAL,
+        last_event_at REAL NOT NULL DEFAULT 0,
+        last_seq INTEGER NOT NULL DEFAULT 0,
+        events INTEGER NOT NULL DEFAULT 0,
+        wall_s REAL,
+        sequential_s REAL NOT NULL DEFAULT 0,
+        predicted_s REAL,
+        predicted_sequential_s REAL,
+        lower_bound_s REAL,
+        tasks INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        input_tokens INTEGER NOT NULL DEFAULT 0,
+        output_tokens INTEGER NOT NULL DEFAULT 0,
+        cache_read_tokens INTEGER NOT NULL DEFAULT 0,
+        cache_write_tokens INTEGER NOT NULL DEFAULT 0,
+        tokens INTEGER NOT NULL DEFAULT 0,
+        usd REAL NOT NULL DEFAULT 0,
+        unpriced INTEGER NOT NULL DEFAULT 0,
+        peak_memory_mb REAL,
+        peak_cpu_percent REAL,
+        peak_agents INTEGER,
+        peak_tokens_per_minute REAL,
+        {_COUNTS}
+    )
+    """,
+    # One index for each thing the list of runs filters or sorts by; each ends in the (implicit) id, which makes
+    # paging by key possible where values tie.
+    "CREATE INDEX runs_started ON runs (started_at)",
+    "CREATE INDEX runs_repository ON runs (repository, started_at)",
+    "CREATE INDEX runs_branch ON runs (branch, started_at)",
+    "CREATE INDEX runs_pull_request ON runs (pull_request, started_at) WHERE pull_request IS NOT NULL",
+    "CREATE INDEX runs_status ON runs (status, started_at)",
+    "CREATE INDEX runs_sha ON runs (sha, started_at)",
+    "CREATE INDEX runs_wall ON runs (wall_s)",
+    "CREATE INDEX runs_usd ON runs (usd)",
+    "CREATE INDEX runs_tokens ON runs (tokens)",
+    """
+    CREATE TABLE tasks (
+        run INTEGER NOT NULL REFERENCES runs(id),
+        task INTEGER NOT NULL REFERENCES names(id),
+        position INTEGER NOT NULL,
+        team INTEGER REFERENCES names(id),
+        kind TEXT NOT NULL,
+        stage INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        ready_at REAL,
+        finished_at REAL,
+        estimate_s REAL,
+        predicted_start_s REAL,
+        predicted_finish_s REAL,
+        PRIMARY KEY (run, task)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE attempts (
+        run INTEGER NOT NULL REFERENCES runs(id),
+        task INTEGER NOT NULL REFERENCES names(id),
+        attempt INTEGER NOT NULL,
+        repository INTEGER NOT NULL REFERENCES names(id),
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        queued_s REAL NOT NULL,
+        wait_reason TEXT NOT NULL,
+        freed_by INTEGER REFERENCES names(id),
+        started_at REAL,
+        finished_at REAL,
+        duration_s REAL,
+        exit_code INTEGER,
+        cpu_s REAL,
+        peak_memory_mb REAL,
+        output_bytes INTEGER NOT NULL,
+        omitted_bytes INTEGER NOT NULL,
+        tokens INTEGER NOT NULL,
+        usd REAL NOT NULL,
+        unpriced INTEGER NOT NULL,
+        PRIMARY KEY (run, task, attempt)
+    ) WITHOUT ROWID
+    """,
+    # A task's history in a repository, newest last; carries the figures, so that estimates read nothing else.
+    "CREATE INDEX attempts_history ON attempts (task, repository, started_at, state, duration_s)",
+    """
+    CREATE TABLE usage (
+        run INTEGER NOT NULL REFERENCES runs(id),
+        task INTEGER NOT NULL REFERENCES names(id),
+        attempt INTEGER NOT NULL,
+        model INTEGER NOT NULL REFERENCES names(id),
+        calls INTEGER NOT NULL,
+        unpriced INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cache_read_tokens INTEGER NOT NULL,
+        cache_write_tokens INTEGER NOT NULL,
+        usd REAL NOT NULL,
+        PRIMARY KEY (run, task, attempt, model)
+    ) WITHOUT ROWID
+    """,
+)
+
+# For people (and `sqlite3` on the command line): the same tables with the names written out.
+_VIEWS: Final = (
+    """
+    CREATE VIEW event_log AS
+    SELECT r.run_id, e.seq, e.at, k.name AS type, n.name AS task, e.attempt, e.body
+    FROM events e JOIN runs r ON r.id = e.run JOIN kinds k ON k.id = e.kind LEFT JOIN names n ON n.id = e.task
+    """,
+    """
+    CREATE VIEW output_log AS
+    SELECT r.run_id, o.seq, o.at, n.name AS task, o.attempt, o.offset, o.omitted, o.text
+    FROM output o JOIN runs r ON r.id = o.run JOIN names n ON n.id = o.task
+    """,
+    """
+    CREATE VIEW sample_log AS
+    SELECT r.run_id, s.seq, s.at, n.name AS task, s.memory_mb, s.cpu_percent, s.agents, s.tokens_per_minute
+    FROM samples s JOIN runs r ON r.id = s.run LEFT JOIN names n ON n.id = s.task
+    """,
+    """
+    CREATE VIEW task_list AS
+    SELECT r.run_id, r.repository, n.name AS task, m.name AS team, t.position, t.kind, t.stage, t.state, t.reason,
+           t.attempts, t.ready_at, t.finished_at, t.estimate_s, t.predicted_start_s, t.predicted_finish_s
+    FROM tasks t JOIN runs r ON r.id = t.run JOIN names n ON n.id = t.task LEFT JOIN names m ON m.id = t.team
+    """,
+    """
+    CREATE VIEW attempt_list AS
+    SELECT r.run_id, r.repository, n.name AS task, a.attempt, a.state, a.reason, a.queued_s, a.wait_reason,
+           f.name AS freed_by, a.started_at, a.finished_at, a.duration_s, a.exit_code, a.cpu_s, a.peak_memory_mb,
+           a.output_bytes, a.omitted_bytes, a.tokens, a.usd, a.unpriced
+    FROM attempts a JOIN runs r ON r.id = a.run JOIN names n ON n.id = a.task LEFT JOIN names f ON f.id = a.freed_by
+    """,
+    """
+    CREATE VIEW usage_list AS
+    SELECT r.run_id, r.repository, r.started_at, n.name AS task, u.attempt, m.name AS model, u.calls, u.unpriced,
+           u.input_tokens, u.output_tokens, u.cache_read_tokens, u.cache_write_tokens, u.usd
+    FROM usage u JOIN runs r ON r.id = u.run JOIN names n ON n.id = u.task JOIN names m ON m.id = u.model
+    """,
+)
+
+
+def first_tables(db: Database) -> None:
+    """Step 1: the stream, the tables folded from it, and the views."""
+    for statement in (*_STREAM, *_FOLDS, *_VIEWS):
+        db.execute(statement)
+    db.table("kinds").insert_all({"id": number, "name": name} for name, number in KINDS.items())
+
+
+Step = Callable[["Database"], None]
+STEPS: Final[tuple[Step, ...]] = (first_tables,)
+SCHEMA_VERSION: Final = len(STEPS)
+
+
+def migrations(steps: tuple[Step, ...] = STEPS) -> Migrations:
+    """The steps as a set that sqlite-utils applies and records in `_sqlite_migrations`."""
+    from sqlite_utils import Migrations  # 0.2 s that only a new or old database needs
+
+    ordered = Migrations("maos")
+    for number, step in enumerate(steps, start=1):
+        ordered(name=f"{number:04d}_{step.__name__}")(step)
+    return ordered
+
+
+def migrate(db: Database, steps: tuple[Step, ...] = STEPS) -> None:
+    """Bring `db` up to the last step, all in one transaction: it ends at the new version or stays as it was.
+
+    Safe while others do the same: the write lock is taken before looking at what is missing.
+    """
+    db.conn.execute("BEGIN IMMEDIATE")
+    try:
+        migrations(steps).apply(db)
+        db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.conn.execute(f"PRAGMA user_version = {len(steps)}")
+        db.conn.execute("COMMIT")
+    except BaseException:
+        if db.conn.in_transaction:
+            db.conn.execute("ROLLBACK")
+        raise
