@@ -1,0 +1,125 @@
+"""From tasks, limits and estimates to a plan: which mode, when each task would run, and why this way (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from maos_bot.model import (
+    Estimate,
+    ExecutionMode,
+    Limit,
+    ParallelStrategy,
+    Plan,
+    PlannedTask,
+    Prediction,
+    Task,
+)
+from maos_bot.planning.analyzer import make_stages, name_stages, planned_s, stage_numbers
+from maos_bot.planning.bounds import lower_bound
+from maos_bot.planning.estimates import estimate
+from maos_bot.planning.problem import build_problem
+from maos_bot.planning.schedule import Schedule, gates_of, simulate, simulate_sequential
+
+WORTH_IT = 1.5  # the parallelism factor above which the original system ran in parallel
+_GAIN = 1e-9  # a prediction is shorter if it is so by more than rounding
+
+
+def make_plan(
+    tasks: Sequence[Task],
+    *,
+    limits: Mapping[str, Limit],
+    mode: ExecutionMode,
+    strategy: ParallelStrategy,
+    history: Mapping[str, Estimate] | None = None,
+    spec_path: str = ".maos.yml",
+) -> Plan:
+    """Plan `tasks` (in the spec's order) under `limits`.
+
+    All modes are predicted with the same estimates and the rules that execution uses; `hybrid` takes the fastest. The
+    plan assumes that every task runs once and succeeds. Raises `SpecError` for demands no limit can ever meet, unknown
+    needs and cycles, each with the task's line in `spec_path`.
+    """
+    expected = [estimate(task, history=history) for task in tasks]
+    durations = [planned_s(each, strategy) for each in expected]
+    problem = build_problem(tasks, durations=durations, limits=limits, strategy=strategy, spec_path=spec_path)
+    graph = problem.graph
+    stages = make_stages(tasks, graph, strategy)
+    stage_of = stage_numbers(len(graph), stages)
+    schedules = {
+        ExecutionMode.SEQUENTIAL: simulate_sequential(graph),
+        ExecutionMode.PARALLEL: simulate(
+            problem, ranks=graph.ranks, gates=gates_of(ExecutionMode.PARALLEL, graph, stage_of)
+        ),
+        ExecutionMode.PIPELINED: simulate(problem, ranks=graph.ranks),
+    }
+    makespans = {each: schedule.makespan for each, schedule in schedules.items()}
+    chosen, because = _choose(mode, makespans, graph.parallelism_factor)
+    sequential, makespan = makespans[ExecutionMode.SEQUENTIAL], makespans[chosen]
+    named = name_stages(tasks, graph, stages)
+    group_of = {task: group.id for stage in named for group in stage.groups for task in group.tasks}
+    schedule: Schedule = schedules[chosen]
+    return Plan(
+        mode=chosen,
+        strategy=strategy,
+        chosen_because=because,
+        stages=tuple(named),
+        critical_path=tuple([graph.ids[number] for number in graph.critical_path]),
+        parallelism_factor=graph.parallelism_factor,
+        predicted=Prediction(
+            sequential_s=sequential,
+            parallel_s=makespans[ExecutionMode.PARALLEL],
+            pipelined_s=makespans[ExecutionMode.PIPELINED],
+            makespan_s=makespan,
+            lower_bound_s=min(makespan, lower_bound(problem)),  # sums in another order may differ in the last digit
+            speedup=sequential / makespan if makespan > 0 else 1.0,
+        ),
+        tasks={
+            task_id: PlannedTask(
+                id=task_id,
+                start_s=schedule.starts[number],
+                finish_s=schedule.finishes[number],
+                slack_s=graph.slacks[number],
+                estimate_s=durations[number],
+                basis=expected[number].basis,
+                rank_s=graph.ranks[number],
+                level=graph.levels[number],
+                group=group_of[task_id],
+                stage=stage_of[number],
+            )
+            for number, task_id in enumerate(graph.ids)
+        },
+        limits=limits,
+    )
+
+
+def _choose(asked: ExecutionMode, makespans: Mapping[ExecutionMode, float], factor: float) -> tuple[ExecutionMode, str]:
+    """The mode to run in, and why in words with the numbers."""
+    sequential = makespans[ExecutionMode.SEQUENTIAL]
+    parallel = makespans[ExecutionMode.PARALLEL]
+    pipelined = makespans[ExecutionMode.PIPELINED]
+    numbers = (
+        f"predicted: sequential {_time(sequential)}, parallel {_time(parallel)}, pipelined {_time(pipelined)}; "
+        f"parallelism factor {factor:.2f}"
+    )
+    if asked is not ExecutionMode.HYBRID:
+        return asked, f"{asked.value} was asked for ({numbers})"
+    if sequential <= 0:
+        return ExecutionMode.SEQUENTIAL, f"there is nothing to gain ({numbers})"
+    gains = pipelined < sequential * (1 - _GAIN)
+    if factor <= WORTH_IT and not gains:
+        why = f"the parallelism factor is at most {WORTH_IT:g} and pipelining gains nothing"
+        return ExecutionMode.SEQUENTIAL, f"{why} ({numbers})"
+    # Of equals pipelined comes first, for it waits at no barrier where an estimate is wrong; then the simplest.
+    first = (ExecutionMode.PIPELINED, ExecutionMode.SEQUENTIAL, ExecutionMode.PARALLEL)
+    fastest = min(makespans[each] for each in first)
+    chosen = next(each for each in first if makespans[each] <= fastest * (1 + _GAIN))
+    if not gains and sequential <= fastest * (1 + _GAIN):
+        return ExecutionMode.SEQUENTIAL, f"under these limits nothing gains on one task at a time ({numbers})"
+    if chosen is ExecutionMode.PIPELINED and parallel <= fastest * (1 + _GAIN):
+        return chosen, f"as fast as the fastest, and no task waits at a barrier ({numbers})"
+    saved = 100 * (1 - fastest / sequential)
+    return chosen, f"the fastest: {saved:.0f} % less time than sequential ({numbers})"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
