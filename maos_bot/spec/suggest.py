@@ -1,0 +1,34 @@
+"""The nearest known word for a slip, with a bound on the time that goes into guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+_MOST_GUESSES: Final = 40  # each compares with every candidate; a file with more slips needs no more hints
+_MOST_CANDIDATES: Final = 3_000
+_LONGEST: Final = 100
+
+
+class Suggester:
+    """Finds the nearest word, for the first slips of a file."""
+
+    def __init__(self) -> None:
+        self.guesses = 0
+
+    def word(self, slip: str, candidates: Iterable[str], *, cutoff: float = 0.6) -> str:
+        """The candidate most like `slip`, or "" where none is alike enough (0 to 1) or enough was guessed."""
+        words = list(candidates)
+        if self.guesses >= _MOST_GUESSES or len(slip) > _LONGEST or len(words) > _MOST_CANDIDATES:
+            return ""
+        self.guesses += 1
+        from difflib import get_close_matches
+
+        folded = {word.casefold().replace("_", "-"): word for word in reversed(words)}
+        found = get_close_matches(slip.casefold().replace("_", "-"), folded, n=1, cutoff=cutoff)
+        return folded[found[0]] if found else ""
+
+    def nearest(self, slip: str, candidates: Iterable[str]) -> str:
+        """The same as a question to the user."""
+        found = self.word(slip, candidates)
+        return f"did you mean `{found}`?" if found else ""
