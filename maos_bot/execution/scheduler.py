@@ -7,23 +7,33 @@ under which limits. It starts no process and reads no clock: `now` is passed in 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from types import MappingProxyType
 
-from maos_bot.model import Outcome, Plan, Task, TaskState
+from maos_bot.execution.conditions import Conditions, Facts
+from maos_bot.model import BAD_STATES, FINAL_STATES, Outcome, Plan, Task, TaskState
+from maos_bot.planning.dispatch import Dispatcher
+from maos_bot.planning.problem import build_problem
+from maos_bot.planning.schedule import gates_of
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
-    """What is known of the run from outside: decides `when` and what can't run here.
-
-    `event` is the name of what set the run off; `changed` the changed paths, with `/`, from the repository's root, or
-    None where unknown (then `when.changed` holds back nothing); `unavailable` gives, by task id, why a task can't run.
-    """
-
-    event: str = "local"
-    changed: frozenset[str] | None = None
-    unavailable: Mapping[str, str] = field(default_factory=dict)
+__all__ = [
+    "AttemptEnded",
+    "Begin",
+    "CancelRequested",
+    "Decision",
+    "End",
+    "Facts",
+    "Input",
+    "Ready",
+    "Retry",
+    "Scheduler",
+    "Start",
+    "Stop",
+    "TimerDue",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,30 +126,160 @@ class Scheduler:
 
     def __init__(self, tasks: Sequence[Task], *, plan: Plan, facts: Facts) -> None:
         """Take `tasks` in the spec's order and the plan made for them; raises `SpecError` as `make_plan` does."""
+        placed = [plan.tasks[task.id] for task in tasks]
+        problem = build_problem(
+            tasks, durations=[each.estimate_s for each in placed], limits=plan.limits, strategy=plan.strategy
+        )
+        graph = problem.graph
         self._tasks = tasks
-        self._plan = plan
-        self._facts = facts
-        self._states: dict[str, TaskState] = {task.id: TaskState.PENDING for task in tasks}
+        self._conditions = Conditions(facts)
+        self._number = graph.index
+        self._preds, self._succs = graph.preds, graph.succs
+        self._dispatcher = Dispatcher(
+            problem,
+            ranks=[each.rank_s for each in placed],
+            gates=gates_of(plan.mode, graph, [each.stage for each in placed]),
+        )
+        self._states = dict.fromkeys(graph.ids, TaskState.PENDING)
+        self._missing = [len(needs) for needs in graph.preds]  # needs that haven't ended
+        self._attempts = [0] * len(tasks)  # attempts begun
+        self._last_need: dict[int, int] = {}  # the need that ended last
+        self._timers: list[tuple[float, int]] = []  # heap of (due, task in backoff)
+        self._running: set[int] = set()
+        self._open = len(tasks)  # without a final state
+        self._cancelled = False
 
     def handle(self, happened: Input, now: float) -> list[Decision]:
-        """Take one input in and say what to do about it."""
+        """Take one input in and say what to do about it.
+
+        Raises `ValueError` for the end of an attempt that isn't running: the driver and we disagree.
+        """
         return self.handle_all((happened,), now)
 
     def handle_all(self, happened: Iterable[Input], now: float) -> list[Decision]:
         """Take in several inputs of one instant before anything new is started."""
-        raise NotImplementedError
+        decisions: list[Decision] = []
+        for one in happened:
+            match one:
+                case AttemptEnded():
+                    self._attempt_ended(one, now, decisions)
+                case TimerDue():
+                    self._timer_due(now)
+                case Begin():
+                    self._begin(now, decisions)
+                case CancelRequested():
+                    self._cancel(one.reason, now, decisions)
+        if not self._cancelled:
+            decisions += [self._start(task, now) for task in self._dispatcher.starts(now)]
+        return decisions
 
     @property
     def next_timer(self) -> float | None:
         """When `TimerDue` is wanted, on the clock of `now`; None while nothing waits for time."""
-        raise NotImplementedError
+        return self._timers[0][0] if self._timers else None
 
     @property
     def done(self) -> bool:
         """Whether every task has its final state."""
-        raise NotImplementedError
+        return self._open == 0
 
     @property
     def states(self) -> Mapping[str, TaskState]:
         """The state of each task, by id, as it is now."""
-        return self._states
+        return MappingProxyType(self._states)
+
+    def _begin(self, now: float, decisions: list[Decision]) -> None:
+        for task, needs in enumerate(self._preds):
+            if not needs:
+                verdict = self._consider(task, None, now, decisions)
+                if verdict is not None:
+                    self._end(task, 0, verdict, now, decisions)
+
+    def _attempt_ended(self, ended: AttemptEnded, now: float, decisions: list[Decision]) -> None:
+        number = self._number.get(ended.task)
+        if number is None or number not in self._running:
+            raise ValueError(f"task {ended.task!r} isn't running")
+        outcome, attempt = ended.outcome, self._attempts[number]
+        if outcome.state not in FINAL_STATES:
+            raise ValueError(f"an attempt can't end as {outcome.state}")
+        self._running.remove(number)
+        self._dispatcher.free(number)
+        task = self._tasks[number]
+        if outcome.state in BAD_STATES and attempt < task.max_attempts and not self._cancelled:
+            delay = task.retry_delay_s * 2.0 ** (attempt - 1)
+            heappush(self._timers, (now + delay, number))
+            self._states[task.id] = TaskState.READY
+            decisions.append(Retry(task=task.id, attempt=attempt, outcome=outcome, retry_in_s=delay))
+            self._timer_due(now)  # a delay of 0 is due
+        else:
+            self._end(number, attempt, outcome, now, decisions)
+
+    def _timer_due(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            self._dispatcher.offer(heappop(self._timers)[1], now)
+
+    def _cancel(self, reason: str, now: float, decisions: list[Decision]) -> None:
+        if self._cancelled:
+            return
+        self._cancelled = True
+        self._timers.clear()
+        outcome = Outcome(state=TaskState.CANCELLED, reason=reason)
+        for number, task in enumerate(self._tasks):
+            if number in self._running:
+                decisions.append(Stop(task=task.id, reason=reason))
+            elif self._states[task.id] not in FINAL_STATES:
+                self._end(number, 0, outcome, now, decisions)
+
+    def _consider(self, number: int, last_need: int | None, now: float, decisions: list[Decision]) -> Outcome | None:
+        """Decide about a task whose needs have all ended: it becomes ready, or gets the outcome given back."""
+        task = self._tasks[number]
+        needs = [self._tasks[need] for need in self._preds[number]]
+        verdict = self._conditions.verdict(task, needs, self._states)
+        if verdict is not None:
+            return verdict
+        self._states[task.id] = TaskState.READY
+        freed_by = ""
+        if last_need is not None:
+            self._last_need[number] = last_need
+            freed_by = self._tasks[last_need].id
+        decisions.append(Ready(task=task.id, freed_by=freed_by))
+        self._dispatcher.offer(number, now)
+        return None
+
+    def _end(self, number: int, attempt: int, outcome: Outcome, now: float, decisions: list[Decision]) -> None:
+        """Give a task its final state, and those behind it theirs that never run because of it."""
+        ended = deque([(number, attempt, outcome)])
+        while ended:
+            number, attempt, outcome = ended.popleft()
+            task = self._tasks[number]
+            self._states[task.id] = outcome.state
+            self._open -= 1
+            self._dispatcher.settle(number)
+            decisions.append(End(task=task.id, attempt=attempt, outcome=outcome))
+            if self._cancelled:
+                continue  # nobody is left behind it: all that waited were cancelled
+            for successor in self._succs[number]:
+                self._missing[successor] -= 1
+                if not self._missing[successor]:
+                    verdict = self._consider(successor, number, now, decisions)
+                    if verdict is not None:
+                        ended.append((successor, 0, verdict))
+
+    def _start(self, number: int, now: float) -> Start:
+        task = self._tasks[number]
+        self._attempts[number] += 1
+        self._states[task.id] = TaskState.RUNNING
+        self._running.add(number)
+        wait = self._dispatcher.wait_of(number, now)
+        reason, freed_by = wait.reason, wait.freed_by
+        if not reason and self._attempts[number] > 1:
+            reason = f"attempt {self._attempts[number]}: waited out the delay before a retry"
+        elif not reason and (need := self._last_need.get(number)) is not None:
+            reason, freed_by = f"needs {self._tasks[need].id}", need
+        return Start(
+            task=task.id,
+            attempt=self._attempts[number],
+            queued_s=wait.queued_s,
+            wait_reason=reason,
+            freed_by="" if freed_by is None else self._tasks[freed_by].id,
+        )

@@ -68,6 +68,7 @@ class Dispatcher:
         self._let_in: dict[int, int] = {}  # task -> the task that opened its gate
         self._blocked: list[tuple[int, int, int]] = [(-1, 0, 0)] * len(problem.classes)  # round, resource, free
         self._drained = (-1, 0, 0)  # the same, where nothing was left for any class
+        self._waited_for = [self._drained] * count  # the later of both when the task started
         self._last_freed: list[int | None] = [None] * len(problem.capacities)
         self._last_ended: int | None = None
 
@@ -131,6 +132,7 @@ class Dispatcher:
                 self._blocked[number] = (self._round, short[0], free[short[0]])
                 aside.append(heappop(fronts))
                 continue
+            self._waited_for[task] = max(self._blocked[number], self._drained)
             self._take(queue)
             for resource, amount in demand:
                 free[resource] -= amount
@@ -163,7 +165,7 @@ class Dispatcher:
         queued = max(0.0, now - self._ready_at[task])
         since = self._ready_round[task]
         number = self._class_of[task]
-        at, resource, free = max(self._blocked[number], self._drained)
+        at, resource, free = self._waited_for[task]
         if at > since:
             wants = next((amount for held, amount in self._classes[number] if held == resource), 0)
             if wants > free:
