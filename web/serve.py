@@ -1,0 +1,76 @@
+"""The dashboard behind waitress, a production WSGI server.
+
+Binding and serving are two steps, so that the address is known, with port 0 too, before the first request comes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable
+
+from flask import Flask
+from waitress.server import create_server  # type: ignore[import-untyped]
+
+from maos_bot.errors import ConfigError
+
+THREADS = 4
+
+
+class Server:
+    """A bound socket with the app behind it: `url` to open it at, `run()` until Ctrl-C, `close()`."""
+
+    def __init__(self, app: Flask, *, host: str, port: int) -> None:
+        address = _loopback(host)
+        try:
+            self._server = create_server(app, host=address, port=port, threads=THREADS, ident=None)
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"can't listen on {host} port {port}: {_words(error)}",
+                hint="choose another port with --port, or --port 0 for any free one",
+            ) from error
+        self.port = int(self._server.effective_port)
+        self.url = f"http://{f'[{address}]' if ':' in address else address}:{self.port}/"
+
+    def run(self) -> None:
+        """Serve until the process is interrupted or `close` is called from another thread."""
+        self._server.run()
+
+    def close(self) -> None:
+        """Stop listening and end the worker threads."""
+        self._server.close()
+        self._server.task_dispatcher.shutdown(timeout=2)
+
+
+def serve(app: Flask, host: str = "127.0.0.1", port: int = 8300, *, announce: Callable[[str], None]) -> None:
+    """Serve `app` until Ctrl-C; `announce` gets the URL once the socket is bound (port 0 takes any free one).
+
+    Raises `ConfigError` where the port is taken, or the host isn't this machine's loopback: the dashboard has no
+    sign-in of its own.
+    """
+    server = Server(app, host=host, port=port)
+    announce(server.url)
+    try:
+        server.run()
+    finally:
+        server.close()
+
+
+def _loopback(host: str) -> str:
+    if host.lower() == "localhost":
+        return "127.0.0.1"
+    try:
+        if ipaddress.ip_address(host.strip("[]")).is_loopback:
+            return host.strip("[]")
+    except ValueError:
+        pass  # a name: refused like any address that others can reach
+    raise ConfigError(
+        f"the dashboard doesn't listen on {host!r}: it has no sign-in, so it serves this machine alone",
+        hint="use --host 127.0.0.1, and reach it from elsewhere through `ssh -L` or a proxy that asks who is there",
+    )
+
+
+def _words(error: OSError | OverflowError) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    return str(error)

@@ -1,0 +1,158 @@
+"""What the page of a task within a run shows: how it went, why it waited, its attempts and its log."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Final
+
+from markupsafe import Markup
+
+from maos_bot.model import TaskState
+from maos_bot.reporting.report import RunReport, TaskReport
+from maos_bot.store.queries import Queries
+from web import ansi, words
+from web.run_page import report_of_run, tail, waited_words
+
+LOG_LIMIT: Final = 256 * 1024  # characters of a log on the page; the plain text has all of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """Another task of the same run."""
+
+    id: str
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptLine:
+    """One attempt in the table."""
+
+    number: int
+    mark: words.Mark
+    shown: bool
+    reason: str
+    started_s: float | None
+    duration_s: float | None
+    cpu_s: float | None
+    peak_memory_mb: float | None
+    exit_code: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Log:
+    """The log of one attempt, or its end."""
+
+    attempt: int
+    text: Markup
+    cut: bool
+    shown_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskPage:
+    """Everything that `task.html` shows."""
+
+    run_id: str
+    run_name: str
+    id: str
+    title: str
+    mark: words.Mark
+    team: str
+    stage: int
+    duration_s: float | None
+    estimate_s: float | None
+    basis: str
+    headline: str
+    waited: str
+    going: bool
+    attempts: tuple[AttemptLine, ...]
+    log: Log | None
+    command: str
+    needs: tuple[Link, ...]
+    needed_by: tuple[Link, ...]
+    demand: str
+    local_command: str
+
+
+def build(queries: Queries, run_id: str, task_id: str, *, attempt: int | None = None) -> TaskPage | None:
+    """The page of one task of the run with this full id; None where the run has no such task.
+
+    `attempt` chooses whose log is shown; by default it is the last one's.
+    """
+    row = queries.run(run_id)
+    report = report_of_run(queries, row, now=None)
+    task = report.tasks.get(task_id)
+    if task is None:
+        return None
+    numbers = [one.attempt for one in task.attempt_list]
+    shown = attempt if attempt in numbers else numbers[-1] if numbers else None
+    return TaskPage(
+        run_id=run_id,
+        run_name=report.name,
+        id=task.id,
+        title=task.title,
+        mark=words.mark(task.state),
+        team=task.team,
+        stage=task.stage,
+        duration_s=task.duration_s,
+        estimate_s=task.estimate_s,
+        basis=task.basis,
+        headline=_headline(task),
+        waited=_waited(task),
+        going=task.state is TaskState.RUNNING and row.status == "running",
+        attempts=tuple(
+            AttemptLine(
+                number=one.attempt,
+                mark=words.mark(one.state),
+                shown=one.attempt == shown and len(numbers) > 1,
+                reason=one.reason,
+                started_s=one.started_s,
+                duration_s=one.duration_s,
+                cpu_s=one.cpu_s,
+                peak_memory_mb=one.peak_memory_mb,
+                exit_code=one.exit_code,
+            )
+            for one in task.attempt_list
+        ),
+        log=_log(queries, run_id, task_id, shown) if shown is not None else None,
+        command=task.command,
+        needs=_links(report, task.needs),
+        needed_by=_links(report, tuple(one.id for one in report.tasks.values() if task_id in one.needs)),
+        demand=", ".join(f"{name} {value:g}" for name, value in task.demand.items()),
+        local_command=shlex.join(["maos", "run", *([report.spec_path] if report.spec_path else []), "--task", task.id]),
+    )
+
+
+def _headline(task: TaskReport) -> str:
+    word = words.mark(task.state).word
+    took = f" in {words.duration(task.duration_s)}" if task.duration_s is not None and task.ran and task.ended else ""
+    which = f" at attempt {task.attempts} of {task.max_attempts}" if task.attempts > 1 else ""
+    reason = f": {task.reason}" if task.reason else ""
+    return f"{word}{took}{which}{reason}"
+
+
+def _waited(task: TaskReport) -> str:
+    waited = waited_words(task)
+    if waited:
+        return f"{waited[0].upper()}{waited[1:]}."
+    if task.ran:
+        return "It started as soon as its needs were met." if task.needs else "It started at once."
+    return ""
+
+
+def _log(queries: Queries, run_id: str, task_id: str, attempt: int) -> Log:
+    text, total = tail(queries.iter_output(run_id, task_id, attempt), limit=LOG_LIMIT)
+    return Log(
+        attempt=attempt,
+        text=ansi.to_markup(text),
+        cut=len(text) < total,
+        shown_bytes=len(text),
+        total_bytes=total,
+    )
+
+
+def _links(report: RunReport, ids: tuple[str, ...]) -> tuple[Link, ...]:
+    return tuple(Link(id=id_, title=report.tasks[id_].title) for id_ in ids if id_ in report.tasks)
