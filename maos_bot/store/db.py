@@ -86,10 +86,18 @@ def explain(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     """The error in words, with what to do about it."""
     if isinstance(error, OSError):
         return StoreError(f"{path}: {error.strerror or error}", hint="choose another place with --db FILE")
-    # Errors that Python itself raises (a closed connection, a wrong binding) carry no code.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    what, hint = _CAUSES.get(code, (str(error), "see whether the file can be opened with the sqlite3 tool"))
+    what, hint = _CAUSES.get(_code(error), (str(error), "see whether the file can be opened with the sqlite3 tool"))
     return StoreError(f"{path}: {what}", hint=hint)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process held the lock for longer than `BUSY_TIMEOUT_S`: trying again may help."""
+    return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary error code; 0 for what Python itself raises (a closed connection, a wrong binding)."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 _CAUSES: Final = {
@@ -168,7 +176,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+            if not is_busy(error) or time.monotonic() > until:
                 raise
             time.sleep(0.02)
 
@@ -211,7 +219,7 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
     try:
         return _open_uri(path, "mode=ro")
     except sqlite3.OperationalError as error:
-        unwritable = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+        unwritable = _code(error) in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
         log = path.with_name(path.name + "-wal")
         if not unwritable or (log.exists() and log.stat().st_size):
             raise

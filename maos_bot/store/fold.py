@@ -214,16 +214,18 @@ class RunFold:
         task = self._task(event.task)
         self._move(task, event.state if event.final else TaskState.READY)
         task.reason = event.reason
+        if event.attempt:  # else nothing ran
+            attempt = self._attempt(event.task, event.attempt)
+            attempt.state, attempt.reason, attempt.finished_at = event.state, event.reason, event.at
+            attempt.duration_s, attempt.exit_code, attempt.cpu_s = event.duration_s, event.exit_code, event.cpu_s
+            attempt.peak_memory_mb = event.peak_memory_mb
+            attempt.output_bytes, attempt.omitted_bytes = event.output_bytes, event.omitted_bytes
+            task.attempts = max(task.attempts, event.attempt)
         if event.final:
             task.finished_at = event.at
-        if event.attempt == 0:  # nothing ran
-            return
-        attempt = self._attempt(event.task, event.attempt)
-        self.run.sequential_s += event.duration_s - (attempt.duration_s or 0.0)
-        attempt.state, attempt.reason, attempt.finished_at = event.state, event.reason, event.at
-        attempt.duration_s, attempt.exit_code, attempt.cpu_s = event.duration_s, event.exit_code, event.cpu_s
-        attempt.peak_memory_mb = event.peak_memory_mb
-        attempt.output_bytes, attempt.omitted_bytes = event.output_bytes, event.omitted_bytes
+            # What the run would have taken one after the other: each task's last attempt, as in the report.
+            last = self._attempts.get((event.task, task.attempts))
+            self.run.sequential_s += (last.duration_s or 0.0) if last else 0.0
 
     def _usage_recorded(self, event: UsageRecorded) -> None:
         key = (event.task, event.attempt, event.model)

@@ -140,7 +140,7 @@ _FOLDS: Final = (
     "CREATE INDEX runs_pull_request ON runs (pull_request, started_at) WHERE pull_request IS NOT NULL",
     "CREATE INDEX runs_status ON runs (status, started_at)",
     "CREATE INDEX runs_sha ON runs (sha, started_at)",
-    "CREATE INDEX runs_wall ON runs (wall_s)",
+    "CREATE INDEX runs_wall ON runs (ifnull(wall_s, -1))",
     "CREATE INDEX runs_usd ON runs (usd)",
     "CREATE INDEX runs_tokens ON runs (tokens)",
     """

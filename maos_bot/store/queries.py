@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from maos_bot.errors import StoreError
-from maos_bot.events import RunEvent
+from maos_bot.events import ResourceSampled, RunEvent
 from maos_bot.model import RunStatus, TaskState
 from maos_bot.store.db import connect_read_only, explain
 from maos_bot.store.rows import LOST, AttemptRow, RunFilter, RunRow, RunSort, StoreStatus
@@ -29,10 +29,10 @@ _RUN_FIELDS: Final = tuple(field.name for field in fields(RunRow) if field.name 
 _RUN_COLUMNS: Final = ", ".join((*_RUN_FIELDS, *(f"tasks_{state}" for state in TaskState)))
 _STATES: Final = tuple(TaskState)
 _ATTEMPT_FIELDS: Final = tuple(field.name for field in fields(AttemptRow))
-# NULL durations (runs that are not over) sort as the shortest, in SQLite as here.
+# A run that is not over has no duration: it counts as the shortest, so that paging needs no case for NULL.
 _SORT_COLUMNS: Final = {
     RunSort.STARTED: "started_at",
-    RunSort.DURATION: "wall_s",
+    RunSort.DURATION: "ifnull(wall_s, -1)",
     RunSort.COST: "usd",
     RunSort.TOKENS: "tokens",
 }
@@ -134,6 +134,26 @@ class Queries:
             yield from read_stream(self._connection, number, full_id, after_seq=after_seq, output=with_output)
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
+
+    def samples(self, run_id: str, task: str = "") -> Iterator[ResourceSampled]:
+        """The measurements of all our children together, or of one task's, in order."""
+        full_id = self.find(run_id)
+        rows = self._rows(
+            "SELECT seq, at, memory_mb, cpu_percent, agents, tokens_per_minute FROM samples"
+            " WHERE run = ? AND task IS ? ORDER BY seq",
+            (self._number(full_id), (self._name(task) or 0) if task else None),
+        )
+        for seq, at, memory_mb, cpu_percent, agents, tokens_per_minute in rows:
+            yield ResourceSampled(
+                run_id=full_id,
+                seq=seq,
+                at=at,
+                task=task,
+                memory_mb=memory_mb,
+                cpu_percent=cpu_percent,
+                agents=agents,
+                tokens_per_minute=tokens_per_minute,
+            )
 
     def last_seq(self, run_id: str) -> int:
         """The `seq` of the last stored event: what a poller compares to see whether there is news."""
@@ -281,15 +301,7 @@ class Queries:
     def _after(self, column: str, run_id: str, *, ascending: bool) -> tuple[str, list[object]]:
         """The condition for what comes after `run_id` in this order; where sort values tie, the id decides."""
         value, number = self._all(f"SELECT {column}, id FROM runs WHERE run_id = ?", (run_id,))[0]
-        if value is None:  # NULLs are the smallest, and compare with nothing
-            if ascending:
-                return f"({column} IS NOT NULL OR id > ?)", [number]
-            return f"{column} IS NULL AND id < ?", [number]
-        if ascending:
-            return f"({column}, id) > (?, ?)", [value, number]
-        if column == "wall_s":
-            return f"({column} IS NULL OR ({column}, id) < (?, ?))", [value, number]
-        return f"({column}, id) < (?, ?)", [value, number]
+        return f"({column}, id) {'>' if ascending else '<'} (?, ?)", [value, number]
 
     def _run_row(self, row: tuple[Any, ...]) -> RunRow:
         record: dict[str, Any] = dict(zip(_RUN_FIELDS, row, strict=False))

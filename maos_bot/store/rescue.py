@@ -1,13 +1,13 @@
 """Events that couldn't be stored, kept as NDJSON beside the database until a writer can take them in.
 
-One file serves all processes: who appends to it holds a lock on it, and who empties it needs that lock.
+One file serves all processes: whoever appends to it or empties it holds a lock on it meanwhile.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from maos_bot.events import RunEvent
@@ -26,32 +26,26 @@ class RescueFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.saved = 0
-        self._fd: int | None = None
 
-    def write(self, events: Iterable[RunEvent]) -> None:
-        """Append all of `events`; raises `OSError` where even that is impossible."""
-        lines = [to_line(event) + "\n" for event in events]
-        if self._fd is None:
-            self._fd = _open_locked(self.path)
-            lines.insert(0, "\n")  # whatever was cut short before us ends here
-        data = "".join(lines).encode()
-        while data:
-            data = data[os.write(self._fd, data) :]
-        self.saved += sum(line != "\n" for line in lines)
-
-    def close(self) -> None:
-        """Flush to the disk and let others have the file."""
-        if self._fd is not None:
-            os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = None
+    def write(self, events: Sequence[RunEvent]) -> None:
+        """Append all of `events` and wait for the disk; raises `OSError` where even that is impossible."""
+        # The line feed ahead ends whatever a writer before us had to cut short.
+        data = ("\n" + "".join(to_line(event) + "\n" for event in events)).encode()
+        fd = _open_locked(self.path)
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self.saved += len(events)
 
 
 def take_in(path: Path, ingester: Ingester) -> int:
     """Store what an earlier writer had to leave in `path`; how many events were new.
 
-    Lines that can't be read stay in the file; without any it is removed. A file that another process is still
-    writing to is left for later.
+    Lines that can't be read stay in the file; without any it is removed. A file that another process is busy with
+    is left for later.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)

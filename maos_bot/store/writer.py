@@ -21,7 +21,7 @@ from typing import Final
 
 from maos_bot.errors import StoreError
 from maos_bot.events import OutputChunk, RunEvent, RunFinished, RunStarted
-from maos_bot.store.db import connect, explain
+from maos_bot.store.db import connect, explain, is_busy
 from maos_bot.store.ingest import Ingester
 from maos_bot.store.rescue import RescueFile, rescue_path, take_in
 
@@ -175,8 +175,7 @@ class StoreWriter:
                 break
             except sqlite3.OperationalError as error:
                 tries += 1
-                locked = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not locked or self._closing or tries >= _TRIES_WHEN_LOCKED:
+                if not is_busy(error) or self._closing or tries >= _TRIES_WHEN_LOCKED:
                     raise
         if wait_for_disk:
             self._synced_at = now
@@ -184,10 +183,6 @@ class StoreWriter:
     def _shut(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        try:
-            self._rescue.close()
-        except OSError as error:
-            self._failure = self._failure or error
 
     def _whole_story(self, failure: StoreError) -> StoreError:
         parts = [failure.message]
