@@ -431,6 +431,10 @@ def _ranks(jobs: Sequence[Job]) -> dict[str, float]:
     return rank
 
 
+def _level(job: Job, jobs: Sequence[Job]) -> int:
+    return max((1 + _level(other, jobs) for other in jobs if other.id in job.needs), default=0)
+
+
 def _output(
     jobs: Sequence[Job], endings: Mapping[str, Ending], happened: Sequence[tuple[float, str, dict[str, Any]]]
 ) -> list[tuple[float, str, dict[str, Any]]]:
@@ -542,6 +546,7 @@ def _started(
             start_s=plan.started.get(job.id),
             finish_s=plan.finished.get(job.id),
             slack_s=0.0,
+            stage=_level(job, jobs),
             max_attempts=2,
         )
         for job in jobs

@@ -32,7 +32,7 @@ def runs() -> Any:
         # The list stays as it is; the note beside the fields says what is wrong with them.
         return make_response(" ".join(problems.values()), 422, retarget="#filter-note", push_url=False)
     with _history() as queries:
-        page = runs_page.build(queries, form=form, where=where, problems=problems, link=_runs_url)
+        page = runs_page.build(queries, now=_now(), form=form, where=where, problems=problems, link=_runs_url)
     if page is None:
         return render_template("empty.html")
     if htmx:

@@ -147,7 +147,7 @@ def build(queries: Queries, run_id: str, *, now: float) -> RunPage:
         mark=words.mark(row.status),
         live=row.status == RunStatus.RUNNING,
         last_seq=report.last_seq,
-        trigger=trigger_words(report.trigger.event, report.trigger.actor),
+        trigger=_trigger(report),
         branch=report.trigger.ref,
         sha=report.trigger.sha,
         pull_request=report.trigger.pull_request,
@@ -207,12 +207,9 @@ def headline(report: RunReport, row: RunRow) -> str:
         return f"{many} failed"
     if report.status == RunStatus.SUCCEEDED:
         good = sum(task.good for task in report.tasks.values())
-        if good == total:
-            return "The one task succeeded" if total == 1 else f"All {total} tasks succeeded"
-        return f"Succeeded: {good} of {words.plural(total, 'task')}"
-    if report.status == RunStatus.CANCELLED:
-        return "Stopped before its end"
-    return words.mark(report.status).word
+        whole = "The one task succeeded" if total == 1 else f"All {total} tasks succeeded"
+        return whole if good == total else f"Succeeded: {good} of {words.plural(total, 'task')}"
+    return "Stopped before its end" if report.status == RunStatus.CANCELLED else words.mark(report.status).word
 
 
 def explanation(report: RunReport, row: RunRow, *, now: float) -> str:
@@ -234,8 +231,8 @@ def explanation(report: RunReport, row: RunRow, *, now: float) -> str:
     not_reached = sum(report.counts.get(state, 0) for state in _NOT_REACHED)
     if not report.running:
         if not_reached:
-            was = "was" if not_reached == 1 else "were"
-            parts.append(f"{words.plural(not_reached, 'task')} {was} not reached or stopped.")
+            how = "stopped or never started" if report.status == RunStatus.CANCELLED else "not reached because of it"
+            parts.append(f"{words.plural(not_reached, 'task')} {how}.")
         retried = [task.title for task in report.tasks.values() if task.good and task.attempts > 1]
         if retried:
             parts.append(f"Succeeded on a later attempt: {', '.join(retried[:4])}{', …' if len(retried) > 4 else ''}.")
@@ -434,6 +431,13 @@ def _about(report: RunReport, row: RunRow) -> tuple[tuple[str, str], ...]:
         ("As JSON", f"maos show {report.run_id} --json"),
     )
     return tuple((name, value) for name, value in pairs if value)
+
+
+def _trigger(report: RunReport) -> str:
+    trigger = report.trigger
+    if trigger.pull_request is not None and trigger.event.startswith("pull_request"):
+        return f"by {trigger.actor}" if trigger.actor else ""  # the number beside it says the rest
+    return trigger_words(trigger.event, trigger.actor)
 
 
 def _web_address(url: str) -> str:

@@ -160,6 +160,7 @@ def read_form(args: Args, *, now: float) -> tuple[Form, RunFilter, dict[str, str
 def build(
     queries: Queries,
     *,
+    now: float,
     form: Form,
     where: RunFilter,
     problems: Mapping[str, str],
@@ -172,18 +173,25 @@ def build(
     rows = queries.runs(where, limit=PAGE_SIZE + 1, before=form.before or None)
     shown = rows[:PAGE_SIZE]
     older = queries.runs(RunFilter(status="succeeded"), limit=_BASELINE_WINDOW, before=shown[0].run_id) if shown else []
-    durations = [row.wall_s for row in latest if row.wall_s is not None]
+    durations = [took for row in latest if (took := lasted(row, now)) is not None]
     return RunsPage(
         form=form,
         problems=problems,
-        lines=tuple(_line(row, older) for row in shown),
-        bars=_bars(latest),
+        lines=tuple(_line(row, older, now) for row in shown),
+        bars=_bars(latest, now),
         longest_s=max(durations, default=None),
         summary=_summary(latest),
         branches=tuple(queries.values("branch")),
         first_url=link(form) if form.before else "",
         next_url=link(form, before=shown[-1].run_id) if len(rows) > PAGE_SIZE else "",
     )
+
+
+def lasted(row: RunRow, now: float) -> float | None:
+    """How long a run took, or has taken so far, in seconds; None where it was lost and nobody knows."""
+    if row.wall_s is not None:
+        return row.wall_s
+    return max(0.0, now - row.started_at) if row.status == RunStatus.RUNNING else None
 
 
 def trigger_words(event: str, actor: str) -> str:
@@ -208,7 +216,7 @@ def _since(text: str, *, now: float) -> float | None:
         return None
 
 
-def _line(row: RunRow, older: Sequence[RunRow]) -> Line:
+def _line(row: RunRow, older: Sequence[RunRow], now: float) -> Line:
     baseline = _baseline(row, older)
     wall = row.wall_s if row.status == RunStatus.SUCCEEDED else None
     change = words.change(wall, baseline)
@@ -222,7 +230,7 @@ def _line(row: RunRow, older: Sequence[RunRow]) -> Line:
         pull_request=row.pull_request,
         sha=row.sha,
         started_at=row.started_at,
-        duration_s=row.wall_s,
+        duration_s=lasted(row, now),
         change=change,
         change_class="slower" if moved >= 0.1 else "faster" if moved <= -0.1 else "muted",
         counts=counts_of(row.tasks),
@@ -243,14 +251,14 @@ def _baseline(row: RunRow, older: Sequence[RunRow]) -> float | None:
     return statistics.median(alike[:BASELINE_RUNS]) if alike else None
 
 
-def _bars(latest: Sequence[RunRow]) -> tuple[StripBar, ...]:
+def _bars(latest: Sequence[RunRow], now: float) -> tuple[StripBar, ...]:
     rows = list(reversed(latest))
-    bars = charts.strip([row.wall_s for row in rows], height=STRIP_HEIGHT)
+    bars = charts.strip([lasted(row, now) for row in rows], height=STRIP_HEIGHT)
     return tuple(
         StripBar(
             run_id=row.run_id,
             mark=words.mark(row.status),
-            label=_bar_label(row),
+            label=_bar_label(row, now),
             y=bar.y,
             height=bar.height,
             hollow=row.status not in {RunStatus.SUCCEEDED, RunStatus.FAILED},
@@ -261,10 +269,11 @@ def _bars(latest: Sequence[RunRow]) -> tuple[StripBar, ...]:
     )
 
 
-def _bar_label(row: RunRow) -> str:
+def _bar_label(row: RunRow, now: float) -> str:
     what = f"#{row.pull_request} {row.branch}" if row.pull_request is not None else row.branch or row.name
-    took = f", {words.duration(row.wall_s)}" if row.wall_s is not None else ""
-    return f"{words.mark(row.status).word}: {what}{took}, {words.instant(row.started_at)}"
+    took = lasted(row, now)
+    length = f", {words.duration(took)}" if took is not None else ""
+    return f"{words.mark(row.status).word}: {what}{length}, {words.instant(row.started_at)}"
 
 
 def _summary(latest: Sequence[RunRow]) -> Summary:

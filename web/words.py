@@ -57,13 +57,19 @@ def duration(seconds: float | None) -> str:
     if seconds < 0:
         return f"-{duration(-seconds)}"
     if seconds < 59.95:
-        return f"{seconds:.1f} s" if seconds >= 0.9995 else f"{seconds * 1000:.0f} ms"
+        return _short(seconds)
     whole = round(seconds)
     if whole < HOUR:
         return f"{whole // MINUTE} m {whole % MINUTE:02d} s"
     if whole < DAY:
         return f"{whole // HOUR} h {whole % HOUR // MINUTE:02d} m"
     return f"{whole // DAY} d {whole % DAY // HOUR:02d} h"
+
+
+def _short(seconds: float) -> str:
+    if seconds >= 0.9995:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.0005 else "0 s"
 
 
 def tick(seconds: float) -> str:
