@@ -82,9 +82,17 @@ class OverLimitError(MaosError):
 
 
 class GitHubError(MaosError):
-    """The GitHub API refused or could not be reached."""
+    """The GitHub API refused or could not be reached.
+
+    `status` is the HTTP status, None where no answer came; `unsure` says that a write may have happened all the same.
+    """
 
     exit_code = ExitCode.GITHUB
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None, unsure: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.unsure = unsure
 
 
 class InterruptedRunError(MaosError):

@@ -27,13 +27,14 @@ OPTIONS = (
 
 
 def main(arguments: list[str]) -> None:
-    """Writes `core.lock`, `dev.lock` (core and the tools) and `peers.lock` (what the benchmarks compare with)."""
+    """Writes `core.lock`, `dev.lock` (core and the tools), and those of the benchmarks' peers and the example."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     core = project["project"]["dependencies"]
     groups = project["dependency-groups"]
     _compile("core.lock", core, arguments)
     _compile("dev.lock", [*core, *groups["dev"]], arguments, constraint="core.lock")
     _compile("peers.lock", groups["peers"], arguments)
+    _compile("../examples/itsdangerous/tools.lock", groups["example"], arguments)
 
 
 def _compile(name: str, requirements: list[str], arguments: list[str], *, constraint: str = "") -> None:
@@ -44,7 +45,7 @@ def _compile(name: str, requirements: list[str], arguments: list[str], *, constr
     if constraint:
         command += ["--constraint", constraint]
     subprocess.run([*command, "-"], input="\n".join(requirements), text=True, check=True, cwd=HERE, env=environment)
-    sys.stdout.write(f"requirements/{name} written\n")
+    sys.stdout.write(f"{(HERE / name).resolve().relative_to(HERE.parent)} written\n")
 
 
 if __name__ == "__main__":

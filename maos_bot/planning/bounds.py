@@ -21,12 +21,12 @@ Indexes = Sequence[Sequence[int]]
 def lower_bound(problem: Problem, *, exact_up_to: int = EXACT_UP_TO) -> float:
     """The least makespan in seconds that any schedule of `problem` can have.
 
-    Above `exact_up_to` tasks, a task's direct needs stand for its ancestors: weaker, but still a bound.
+    Above `exact_up_to` tasks it is the simple bound: the critical path, or all work over capacity.
     """
     graph = problem.graph
     if not len(graph):
         return 0.0
-    order = list(graph.order)
+    order, back = graph.order, graph.order[::-1]
     exact = len(graph) <= exact_up_to
     best = graph.span
     for resource, capacity in enumerate(problem.capacities):
@@ -35,16 +35,11 @@ def lower_bound(problem: Problem, *, exact_up_to: int = EXACT_UP_TO) -> float:
             continue
         shares = [amount / capacity for amount in held]
         work = [duration * shares[c] for duration, c in zip(graph.durations, problem.class_of, strict=True)]
+        best = max(best, sum(work))
         if exact:
-            before = _work_behind(graph.preds, order, work)
-            after = _work_behind(graph.succs, order[::-1], work)
-        else:
-            before = [sum([work[need] for need in needs]) for needs in graph.preds]
-            after = [sum([work[successor] for successor in behind]) for behind in graph.succs]
-        heads = _longest(graph.preds, order, graph.durations, before)
-        tails = _longest(graph.succs, order[::-1], graph.durations, after)
-        through = max(map(sum, zip(heads, graph.durations, tails, strict=True)))
-        best = max(best, through, sum(work))
+            heads = _longest(graph.preds, order, graph.durations, _work_behind(graph.preds, order, work))
+            tails = _longest(graph.succs, back, graph.durations, _work_behind(graph.succs, back, work))
+            best = max(best, *map(sum, zip(heads, graph.durations, tails, strict=True)))
     return best
 
 
@@ -53,8 +48,7 @@ def _longest(neighbours: Indexes, order: Sequence[int], durations: Sequence[floa
     ways = list(least)
     for task in order:
         if neighbours[task]:
-            longest = max([ways[other] + durations[other] for other in neighbours[task]])
-            ways[task] = max(ways[task], longest)
+            ways[task] = max(ways[task], *[ways[other] + durations[other] for other in neighbours[task]])
     return ways
 
 

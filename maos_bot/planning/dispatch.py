@@ -112,17 +112,18 @@ class Dispatcher:
         started: list[int] = []
         aside: list[int] = []
         reserved: _Reservation | None = None
-        fronts, free = self._fronts, self._free
+        fronts, free, ready = self._fronts, self._free, self._ready
+        task_at, class_of, classes = self._task_at, self._class_of, self._classes
         while fronts and len(aside) <= SCAN and not self._is_drained():
             place = fronts[0]
-            task = self._task_at[place]
-            number = self._class_of[task]
-            queue = self._ready[number]
+            task = task_at[place]
+            number = class_of[task]
+            queue = ready[number]
             if not queue or queue[0] != place:  # it was a head once; its class has a new one, or it started
                 self._in_fronts[heappop(fronts)] = 0
                 continue
-            demand = self._classes[number]
-            short = next((pair for pair in demand if pair[1] > free[pair[0]]), None)
+            demand = classes[number]
+            short = _short(demand, free)
             if short is None and aside:
                 if reserved is None:
                     reserved = self._reserve(self._task_at[aside[0]], now)
@@ -197,16 +198,16 @@ class Dispatcher:
         """When the running tasks are predicted to leave room for `task`, and what is left beside it then."""
         needed = self._classes[self._class_of[task]]
         free = list(self._free)
-        short = next(pair for pair in needed if pair[1] > free[pair[0]])
+        short = _short(needed, free) or needed[0]
         when = now
         fits = False
-        for end, other in sorted((end, other) for other, end in self._running.items()):
+        for end, other in sorted([(end, other) for other, end in self._running.items()]):
             if fits and end > when:
                 break
             when = max(now, end)  # what is overdue may end at any moment
             for resource, amount in self._classes[self._class_of[other]]:
                 free[resource] += amount
-            fits = all(amount <= free[resource] for resource, amount in needed)
+            fits = _short(needed, free) is None
         for resource, amount in needed:
             free[resource] -= amount
         return _Reservation(when=when, spare=free, short=short)
@@ -224,11 +225,19 @@ class _Reservation:
         """Whether a task that would end at `end` may start; if it stays past `when`, its share is taken off."""
         if end <= self.when:
             return True
-        if any(amount > self.spare[resource] for resource, amount in demand):
+        if _short(demand, self.spare) is not None:
             return False
         for resource, amount in demand:
             self.spare[resource] -= amount
         return True
+
+
+def _short(demand: Sequence[tuple[int, int]], free: Sequence[int]) -> tuple[int, int] | None:
+    """The first resource `demand` doesn't fit in, with what it wants."""
+    for pair in demand:
+        if pair[1] > free[pair[0]]:
+            return pair
+    return None
 
 
 def _always_held(classes: Sequence[Sequence[tuple[int, int]]]) -> list[tuple[int, int]]:

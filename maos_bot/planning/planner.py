@@ -12,11 +12,13 @@ from maos_bot.model import (
     Plan,
     PlannedTask,
     Prediction,
+    Stage,
     Task,
 )
 from maos_bot.planning.analyzer import make_stages, name_stages, planned_s, stage_numbers
 from maos_bot.planning.bounds import lower_bound
 from maos_bot.planning.estimates import estimate
+from maos_bot.planning.graph import TaskGraph
 from maos_bot.planning.problem import build_problem
 from maos_bot.planning.schedule import Schedule, gates_of, simulate, simulate_sequential
 
@@ -56,8 +58,6 @@ def make_plan(
     chosen, because = _choose(mode, makespans, graph.parallelism_factor)
     sequential, makespan = makespans[ExecutionMode.SEQUENTIAL], makespans[chosen]
     named = name_stages(tasks, graph, stages)
-    group_of = {task: group.id for stage in named for group in stage.groups for task in group.tasks}
-    schedule: Schedule = schedules[chosen]
     return Plan(
         mode=chosen,
         strategy=strategy,
@@ -73,23 +73,42 @@ def make_plan(
             lower_bound_s=min(makespan, lower_bound(problem)),  # sums in another order may differ in the last digit
             speedup=sequential / makespan if makespan > 0 else 1.0,
         ),
-        tasks={
-            task_id: PlannedTask(
-                id=task_id,
-                start_s=schedule.starts[number],
-                finish_s=schedule.finishes[number],
-                slack_s=graph.slacks[number],
-                estimate_s=durations[number],
-                basis=expected[number].basis,
-                rank_s=graph.ranks[number],
-                level=graph.levels[number],
-                group=group_of[task_id],
-                stage=stage_of[number],
-            )
-            for number, task_id in enumerate(graph.ids)
-        },
+        tasks=_placed(graph, schedules[chosen], [each.basis for each in expected], named),
         limits=limits,
     )
+
+
+def _placed(
+    graph: TaskGraph, schedule: Schedule, bases: Sequence[str], stages: Sequence[Stage]
+) -> dict[str, PlannedTask]:
+    """Each task's place, by id in the spec's order."""
+    place_of = {task: (group.id, stage.id) for stage in stages for group in stage.groups for task in group.tasks}
+    columns = zip(
+        graph.ids,
+        schedule.starts,
+        schedule.finishes,
+        graph.slacks,
+        graph.durations,
+        bases,
+        graph.ranks,
+        graph.levels,
+        strict=True,
+    )
+    return {
+        task_id: PlannedTask(
+            id=task_id,
+            start_s=start,
+            finish_s=finish,
+            slack_s=slack,
+            estimate_s=duration,
+            basis=basis,
+            rank_s=rank,
+            level=level,
+            group=place_of[task_id][0],
+            stage=place_of[task_id][1],
+        )
+        for task_id, start, finish, slack, duration, basis, rank, level in columns
+    }
 
 
 def _choose(asked: ExecutionMode, makespans: Mapping[ExecutionMode, float], factor: float) -> tuple[ExecutionMode, str]:

@@ -61,7 +61,7 @@ def check(
         _check_demand(document, task_id, task, limits, suggester)
         _check_events(document, task_id, task, suggester)
         graph[task_id] = _check_needs(document, task_id, task, owners, suggester)
-    for cycle in _cycles(graph):
+    for cycle in cycles(graph):
         line, column = _need_mark(document, cycle[0], graph[cycle[0]][cycle[1]])
         shown = " -> ".join(shorten(task_id) for task_id in cycle)
         document.add(line, column, f"the tasks need each other in a circle: {shown}", "remove one of these needs")
@@ -182,7 +182,7 @@ def _need_mark(document: Document, task_id: str, need: str) -> tuple[int, int]:
     return document.locate(("tasks", task_id, "needs"))
 
 
-def _cycles(graph: Graph) -> Iterator[list[str]]:
+def cycles(graph: Graph) -> Iterator[list[str]]:
     """Cycles as lists of ids whose first comes again as last, each broken before the next is looked for."""
     left = {task_id: list(needs) for task_id, needs in graph.items()}
     order = {task_id: index for index, task_id in enumerate(graph)}

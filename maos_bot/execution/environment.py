@@ -1,0 +1,46 @@
+"""What a task's processes see of our environment: the ordinary, never our secrets.
+
+A runner's environment holds what a task must not have: the token of the job, the action's inputs, provider keys, and
+the files through which a step sets outputs. They are left out unless the task's own `env` names them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+_SECRET: Final = re.compile(
+    r"(?:^|_)(?:TOKENS?|SECRETS?|PAT|PASSPHRASE)(?:_|$)"
+    r"|PASSWORD|PASSWD|MYSQL_PWD|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY|CREDENTIALS?(?:_|$)",
+    re.IGNORECASE,
+)
+_RUNNER: Final = re.compile(
+    r"INPUT_|ACTIONS_(?:RUNTIME|ID_TOKEN_REQUEST|RESULTS|CACHE)_|GITHUB_(?:TOKEN|ENV|OUTPUT|PATH|STEP_SUMMARY|STATE)$"
+)
+_FORWARD: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether the variable `name` holds a secret, going by its name."""
+    return bool(_SECRET.search(name))
+
+
+def secret_values(environ: Mapping[str, str]) -> list[str]:
+    """The values of `environ` that a `Redactor` should know."""
+    return [value for name, value in environ.items() if value and is_secret_name(name)]
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` without secrets, the action's inputs and the runner's own channels."""
+    return {name: value for name, value in environ.items() if not (is_secret_name(name) or _RUNNER.match(name))}
+
+
+def task_environment(env: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """A task's own variables; a value that is exactly `${NAME}` hands on our variable NAME, secret or not."""
+    return {name: _forwarded(value, environ) for name, value in env.items()}
+
+
+def _forwarded(value: str, environ: Mapping[str, str]) -> str:
+    match = _FORWARD.match(value)
+    return environ.get(match[1], "") if match else value

@@ -1,0 +1,159 @@
+"""Process trees: which processes belong to a task, also those that tried to leave it, and how to end them.
+
+A task's first process leads a session of its own, so most of its tree is found by session. What called `setsid` is
+found by descent, and, once its parent has died and it became our child (we are a "subreaper" on Linux while a run goes
+on), by the marker in its environment. Where `/proc` is missing, `psutil` gives the table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
+_PROC: Final = Path("/proc")
+_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
+_GET_CHILD_SUBREAPER: Final = 37
+
+
+@dataclass(frozen=True, slots=True)
+class Proc:
+    """One process: ids, whether it is a zombie, CPU seconds used, resident memory in MiB."""
+
+    pid: int
+    parent: int
+    session: int
+    zombie: bool
+    cpu_s: float
+    memory_mb: float
+
+
+Table = Mapping[int, Proc]
+
+
+def process_table() -> dict[int, Proc]:
+    """Every process we can see, by id."""
+    if not (_PROC / "self" / "stat").exists():
+        return _psutil_table()
+    entries = os.listdir("/proc")  # noqa: PTH208 - names alone: a Path for each would double the time
+    return {proc.pid: proc for entry in entries if entry.isdigit() and (proc := _read_proc(entry))}
+
+
+def members(root: int, table: Table, *, marked: Callable[[int], bool] | None = None) -> list[Proc]:
+    """The living processes of the tree of `root`: its session, all that descend from it, and orphans of ours that
+    `marked` recognises, with their descendants.
+    """
+    children: dict[int, list[Proc]] = {}
+    for proc in table.values():
+        children.setdefault(proc.parent, []).append(proc)
+    found: dict[int, Proc] = {}
+    queue = [proc for proc in table.values() if root in (proc.pid, proc.session)]
+    if marked:
+        ours = os.getpid()
+        queue += [proc for proc in children.get(ours, ()) if proc.session != os.getsid(0) and marked(proc.pid)]
+    while queue:
+        proc = queue.pop()
+        if proc.pid not in found:
+            found[proc.pid] = proc
+            queue += children.get(proc.pid, ())
+    return [proc for proc in found.values() if not proc.zombie]
+
+
+def send(procs: Iterable[Proc], number: signal.Signals) -> None:
+    """Signal each of `procs` that still exists."""
+    for proc in procs:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(proc.pid, number)
+
+
+def has_marker(pid: int, marker: bytes) -> bool:
+    """Whether the environment that process `pid` started with holds all of `marker` (`NAME=value`, joined by NUL)."""
+    try:
+        environ = b"\0" + (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:  # gone, or another user's
+        return False
+    return all(b"\0" + part + b"\0" in environ for part in marker.split(b"\0"))
+
+
+def our_children() -> set[int]:
+    """The ids of our own children, adopted ones included; empty where the system doesn't say."""
+    try:
+        text = (_PROC / "self" / "task" / str(os.getpid()) / "children").read_bytes()
+    except OSError:
+        return set()
+    return {int(pid) for pid in text.split()}
+
+
+@contextlib.contextmanager
+def adopting() -> Iterator[bool]:
+    """While this lasts, orphans of our descendants become our children; yields whether the system does that."""
+    if not sys.platform.startswith("linux"):
+        yield False
+        return
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = ctypes.c_int(0)
+    libc.prctl(_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
+    adopted = libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    try:
+        yield adopted
+    finally:
+        libc.prctl(_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
+
+
+def reap(pids: Collection[int]) -> set[int]:
+    """Collect those of our children `pids` that have ended; returns the ids that are still there."""
+    left = set()
+    for pid in pids:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                left.add(pid)
+        except ChildProcessError:
+            continue
+    return left
+
+
+def _read_proc(pid: str) -> Proc | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
+            text = file.read()
+    except OSError:  # ended meanwhile
+        return None
+    field = text[text.rindex(b")") + 2 :].split()
+    return Proc(
+        pid=int(pid),
+        parent=int(field[1]),
+        session=int(field[3]),
+        zombie=field[0] in b"ZX",
+        cpu_s=sum(map(int, field[11:15])) / _TICKS,
+        memory_mb=int(field[21]) * _PAGE_MB,
+    )
+
+
+def _psutil_table() -> dict[int, Proc]:
+    import psutil
+
+    table = {}
+    for process in psutil.process_iter():
+        try:
+            with process.oneshot():
+                times = process.cpu_times()
+                table[process.pid] = Proc(
+                    pid=process.pid,
+                    parent=process.ppid(),
+                    session=os.getsid(process.pid),
+                    zombie=process.status() == psutil.STATUS_ZOMBIE,
+                    cpu_s=times.user + times.system,
+                    memory_mb=process.memory_info().rss / 2**20,
+                )
+        except (psutil.Error, OSError):
+            continue
+    return table

@@ -1,0 +1,402 @@
+"""The part of GitHub's REST API that we use, over PyGithub, with its errors in words and its waiting bounded.
+
+Retries are ours alone: PyGithub's own repeat a POST whose answer was lost, which posts a comment twice. A write that
+may have happened is reported as `unsure` instead, and the caller looks before it writes again. Waits follow GitHub's
+rules: `retry-after`, else the reset time where nothing remains, else a minute and doubling.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from maos_bot._version import __version__
+from maos_bot.errors import ConfigError, GitHubError
+
+if TYPE_CHECKING:
+    from github.CheckRun import CheckRun as GithubCheckRun
+    from github.IssueComment import IssueComment
+    from github.Repository import Repository
+
+API_URL: Final = "https://api.github.com"
+PERMISSIONS: Final = """permissions:
+  contents: read
+  checks: write
+  pull-requests: write"""
+
+_ATTEMPTS: Final = 4
+_SECONDARY_WAIT_S: Final = 60.0  # GitHub's word for a limit that names no time
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comment:
+    """An issue comment; `is_app` says that an app wrote it, as GITHUB_TOKEN's are."""
+
+    id: int
+    body: str
+    author: str
+    is_app: bool = False
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Annotation:
+    """A remark on lines of a file; `level` is notice, warning or failure, lines count from 1."""
+
+    path: str
+    start_line: int
+    end_line: int
+    level: str
+    message: str
+    title: str = ""
+
+    def to_json(self) -> dict[str, str | int]:
+        """The object of the check-run API."""
+        row: dict[str, str | int] = {
+            "path": self.path,
+            "start_line": self.start_line,
+            "end_line": self.end_line,
+            "annotation_level": self.level,
+            "message": self.message,
+        }
+        return row | {"title": self.title} if self.title else row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckWrite:
+    """One write of a check run. `conclusion` completes it; times are seconds since the epoch."""
+
+    name: str
+    sha: str
+    external_id: str = ""
+    details_url: str = ""
+    status: str = "in_progress"
+    conclusion: str = ""
+    started_at: float | None = None
+    completed_at: float | None = None
+    title: str = ""
+    summary: str = ""
+    text: str = ""
+    annotations: tuple[Annotation, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """A check run as GitHub has it; `app` is the slug of the app that made it."""
+
+    id: int
+    name: str
+    status: str
+    external_id: str = ""
+    app: str = ""
+    url: str = ""
+
+
+class GitHubApi(Protocol):
+    """What the comment, the checks and the publisher need of GitHub."""
+
+    def login(self) -> str | None:
+        """Who the token belongs to; None where it is an app's, which can't ask."""
+
+    def comments(self, issue: int) -> Iterator[Comment]:
+        """All comments of an issue or pull request, oldest first."""
+
+    def create_comment(self, issue: int, body: str) -> Comment:
+        """Write a new comment."""
+
+    def update_comment(self, comment: Comment, body: str) -> Comment:
+        """Replace a comment's text."""
+
+    def delete_comment(self, comment: Comment) -> None:
+        """Remove a comment; one that is gone already is fine."""
+
+    def checks(self, sha: str, name: str) -> Iterator[Check]:
+        """The check runs of that name on a commit, those replaced by a later one too."""
+
+    def create_check(self, write: CheckWrite) -> Check:
+        """Create a check run."""
+
+    def update_check(self, check: Check, write: CheckWrite) -> Check:
+        """Change a check run."""
+
+    def hurry(self, deadline: float) -> None:
+        """From now on wait for nothing past `deadline` (of `time.monotonic`)."""
+
+
+class GitHubClient:
+    """`GitHubApi` for one repository over PyGithub. Use it from one thread; `hurry` alone may come from another.
+
+    `write_pause_s` lies between two writes (GitHub advises a second), `patience_s` bounds all waiting for one call.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        repository: str,
+        api_url: str = API_URL,
+        timeout_s: int = 20,
+        write_pause_s: float = 1.0,
+        patience_s: float = 150.0,
+    ) -> None:
+        if not token:
+            raise ConfigError("no GitHub token", hint="pass `github-token: ${{ github.token }}` to the action")
+        if repository.count("/") != 1:
+            raise ConfigError(f"{repository!r} is no repository", hint="GITHUB_REPOSITORY is OWNER/NAME")
+        self.repository = repository
+        self.api_url = api_url.rstrip("/")
+        self._token = token
+        self._timeout_s = timeout_s
+        self._write_pause_s = write_pause_s
+        self._patience_s = patience_s
+        self._deadline: float | None = None
+        self._alarm = threading.Event()
+        self._repo: Repository | None = None
+
+    def hurry(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._alarm.set()
+
+    def login(self) -> str | None:
+        if self._token.startswith("ghs_"):
+            return None  # an app's installation, as GITHUB_TOKEN is: GET /user is refused
+        try:
+            return self._call("ask whose token it is", self._who)
+        except GitHubError as error:
+            if error.status in (401, 403, 404):
+                return None
+            raise
+
+    def comments(self, issue: int) -> Iterator[Comment]:
+        def read() -> list[Comment]:
+            return [_comment(found) for found in self._repository().get_issue(issue).get_comments()]
+
+        yield from self._call(f"read the comments of #{issue}", read)
+
+    def create_comment(self, issue: int, body: str) -> Comment:
+        def write() -> Comment:
+            return _comment(self._repository().get_issue(issue).create_comment(body))
+
+        return self._call(f"comment on #{issue}", write, repeatable=False)
+
+    def update_comment(self, comment: Comment, body: str) -> Comment:
+        def write() -> Comment:
+            # Below "issues/0" as a comment's address doesn't name its issue.
+            found = self._repository().get_issue(0).get_comment(comment.id)
+            found.edit(body)
+            return _comment(found)
+
+        return self._call("update the comment", write)
+
+    def delete_comment(self, comment: Comment) -> None:
+        try:
+            self._call("remove a second comment", self._repository().get_issue(0).get_comment(comment.id).delete)
+        except GitHubError as error:
+            if error.status != 404:
+                raise
+
+    def checks(self, sha: str, name: str) -> Iterator[Check]:
+        def read() -> list[Check]:
+            commit = self._repository().get_commit(sha)
+            return [_check(found) for found in commit.get_check_runs(check_name=name, filter="all")]
+
+        yield from self._call(f"read the check runs named {name}", read)
+
+    def create_check(self, write: CheckWrite) -> Check:
+        def send() -> Check:
+            return _check(self._repository().create_check_run(write.name, write.sha, **_check_fields(write)))
+
+        return self._call(f"create the check run {write.name}", send, repeatable=False)
+
+    def update_check(self, check: Check, write: CheckWrite) -> Check:
+        def send() -> Check:
+            found = self._repository().get_check_run(check.id)
+            found.edit(**_check_fields(write))
+            return _check(found)
+
+        return self._call(f"update the check run {write.name}", send)
+
+    def _who(self) -> str:
+        import github
+
+        user = github.AuthenticatedUser.AuthenticatedUser(self._repository().requester, url="/user")
+        return user.login
+
+    def _repository(self) -> Repository:
+        """PyGithub's repository, made without a request. PyGithub is imported here: it takes 0.4 s."""
+        if self._repo is None:
+            import github
+
+            api = github.Github(
+                base_url=self.api_url,
+                auth=github.Auth.Token(self._token),
+                timeout=self._timeout_s,
+                retry=0,
+                per_page=100,
+                user_agent=f"maos-bot/{__version__}",
+                seconds_between_requests=0.0,
+                seconds_between_writes=self._write_pause_s,
+                lazy=True,
+            )
+            self._repo = api.get_repo(self.repository)
+        return self._repo
+
+    def _call(self, what: str, send: Callable[[], _T], *, repeatable: bool = True) -> _T:
+        """`send`'s answer, after as many tries as make sense; raises `GitHubError`."""
+        import github
+        import requests
+
+        give_up_at = time.monotonic() + self._patience_s
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return send()
+            except github.GithubException as error:
+                failure, wait = _refusal(what, error, attempt)
+            except requests.ConnectionError as error:
+                failure, wait = _no_answer(what, error), float(2 ** (attempt - 1))
+                failure.unsure = not _never_connected(error)
+            except (requests.RequestException, ValueError) as error:  # a time-out, a cut or garbled answer
+                failure, wait = _no_answer(what, error), float(2 ** (attempt - 1))
+            except (AssertionError, RuntimeError) as error:  # PyGithub's way to refuse another host or a redirect
+                raise GitHubError(
+                    f"could not {what}: the API at {self.api_url} answers with addresses of another host ({error})",
+                    hint="GITHUB_API_URL must be the address under which the server knows itself",
+                ) from error
+            if wait is None or (failure.unsure and not repeatable) or attempt == _ATTEMPTS:
+                raise failure
+            if not self._pause(wait, give_up_at):
+                failure.hint = failure.hint or "GitHub asked for a longer wait than this run has left"
+                raise failure
+        raise AssertionError("unreachable")
+
+    def _pause(self, seconds: float, give_up_at: float) -> bool:
+        """Wait; False at once where that would last past the deadline."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            limit = give_up_at if self._deadline is None else min(give_up_at, self._deadline)
+            if until > limit:
+                return False
+            if self._alarm.wait(left):
+                self._alarm.clear()
+        return True
+
+
+def _refusal(what: str, error: Any, attempt: int) -> tuple[GitHubError, float | None]:
+    """The error for an HTTP status, and how long to wait before another try: None where there is no use."""
+    status, headers = error.status, {k.lower(): v for k, v in (error.headers or {}).items()}
+    said = _said(error.data) or error.message or ""
+    failure = GitHubError(f"could not {what}: GitHub answered {status} {said}".rstrip(), status=status)
+    if status == 429 or (status == 403 and _rate_limited(headers, said)):
+        failure.hint = "the API's rate limit was reached"
+        return failure, _rate_wait(headers, attempt)
+    if status >= 500:
+        failure.unsure = True
+        failure.hint = "GitHub is having trouble; www.githubstatus.com tells more"
+        return failure, float(2 ** (attempt - 1))
+    failure.hint = _HINTS.get(status, "")
+    return failure, None
+
+
+_HINTS: Final[Mapping[int, str]] = {
+    401: "the token is wrong or has expired; pass `github-token: ${{ github.token }}`",
+    403: f"the token lacks a permission; give the job these:\n{PERMISSIONS}",
+    404: f"the token can't see it; in a private repository the job needs these:\n{PERMISSIONS}",
+    410: "it is switched off in this repository's settings",
+}
+
+
+def _rate_limited(headers: Mapping[str, str], said: str) -> bool:
+    return "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0" or "rate limit" in said.lower()
+
+
+def _rate_wait(headers: Mapping[str, str], attempt: int) -> float:
+    """Seconds GitHub wants us to wait, by its documented order."""
+    after = headers.get("retry-after", "")
+    if after.isdigit():
+        return float(after)
+    reset = headers.get("x-ratelimit-reset", "")
+    if headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
+        return max(1.0, float(reset) - time.time() + 1.0)
+    return float(_SECONDARY_WAIT_S * 2 ** (attempt - 1))
+
+
+def _no_answer(what: str, error: Exception) -> GitHubError:
+    return GitHubError(
+        f"could not {what}: no usable answer from GitHub ({type(error).__name__})",
+        hint="the network or GitHub is down, or GITHUB_API_URL is wrong",
+        unsure=True,
+    )
+
+
+def _never_connected(error: Exception) -> bool:
+    """Whether the request can't have been sent: name not found, refused, no route, or no connection in time."""
+    import requests
+    import urllib3
+
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
+
+
+def _said(data: object) -> str:
+    """GitHub's own words, with the fields a 422 complains of."""
+    if not isinstance(data, Mapping):
+        return ""
+    details = [
+        " ".join(str(row[name]) for name in ("resource", "field", "code", "message") if row.get(name))
+        if isinstance(row, Mapping)
+        else str(row)
+        for row in data.get("errors") or ()
+    ]
+    message = str(data.get("message") or "")
+    return f"{message} ({'; '.join(details[:3])})" if details else message
+
+
+def _comment(found: IssueComment) -> Comment:
+    user = found.user
+    return Comment(
+        id=found.id,
+        body=found.body or "",
+        author=user.login if user else "",
+        is_app=bool(user) and user.type == "Bot",
+        url=found.html_url or "",
+    )
+
+
+def _check(found: GithubCheckRun) -> Check:
+    app = found.app
+    return Check(
+        id=found.id,
+        name=found.name,
+        status=found.status,
+        external_id=found.external_id or "",
+        app=(app.slug or "") if app else "",
+        url=found.html_url or "",
+    )
+
+
+def _check_fields(write: CheckWrite) -> dict[str, Any]:
+    """PyGithub's keywords for what `write` says; what it leaves open isn't sent."""
+    fields: dict[str, Any] = {}
+    if write.conclusion:
+        fields["status"], fields["conclusion"] = "completed", write.conclusion
+    else:
+        fields["status"] = write.status
+    links = {"details_url": write.details_url, "external_id": write.external_id}
+    times = {"started_at": write.started_at, "completed_at": write.completed_at}
+    fields |= {name: text for name, text in links.items() if text}
+    fields |= {name: datetime.fromtimestamp(at, UTC) for name, at in times.items() if at is not None}
+    if write.title:
+        output: dict[str, Any] = {"title": write.title, "summary": write.summary}
+        if write.text:
+            output["text"] = write.text
+        if write.annotations:
+            output["annotations"] = [annotation.to_json() for annotation in write.annotations]
+        fields["output"] = output
+    return fields

@@ -1,0 +1,159 @@
+"""The one comment in a pull request: found again, updated in place, never taken back to an older commit.
+
+It is ours where a hidden marker stands at its very beginning (so a quote of it isn't) and we wrote it. The marker says
+which run wrote the text last; a run that is older than that leaves it alone. Of two comments from a race the first
+stays.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from maos_bot.errors import GitHubError
+from maos_bot.github.client import Comment, GitHubApi
+
+COMMENT_BYTES: Final = 60_000  # GitHub refuses more than 65,536 characters; some of ours take four bytes
+MARKER_BYTES: Final = 256  # more than a marker ever takes
+
+_MARKER: Final = re.compile(
+    r"<!-- maos-bot key=(?P<key>[0-9a-f]+) run=(?P<number>\d{1,18})\.(?P<attempt>\d{1,18}) "
+    r"at=(?P<at>\d{1,18}) sha=(?P<sha>[0-9a-f]*) -->"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marker:
+    """Whose text it is: `key` names the workflow and spec, the rest the run. `at` is its start, in epoch milliseconds.
+
+    `number` and `attempt` are 0 where the run has none.
+    """
+
+    key: str
+    number: int = 0
+    attempt: int = 0
+    at: int = 0
+    sha: str = ""
+
+    def __str__(self) -> str:
+        return f"<!-- maos-bot key={self.key} run={self.number}.{self.attempt} at={self.at} sha={self.sha} -->"
+
+    def newer_than(self, other: Marker) -> bool:
+        """Whether this run was set off later: by the workflow's own count, else by the clock."""
+        if self.number and other.number and self.number != other.number:
+            return self.number > other.number
+        return (self.attempt, self.at) > (other.attempt, other.at)
+
+
+def read_marker(body: str) -> Marker | None:
+    """The marker a comment begins with, or None."""
+    found = _MARKER.match(body)
+    if found is None:
+        return None
+    return Marker(
+        key=found["key"],
+        number=int(found["number"]),
+        attempt=int(found["attempt"]),
+        at=int(found["at"]),
+        sha=found["sha"],
+    )
+
+
+class Written(StrEnum):
+    """What became of a text."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    SUPERSEDED = "superseded"  # a newer run's text stands there
+
+
+class StickyComment:
+    """The comment of one workflow and spec in one pull request."""
+
+    def __init__(self, api: GitHubApi, *, pull_request: int, marker: Marker) -> None:
+        self._api = api
+        self._pull_request = pull_request
+        self._marker = marker
+        self._comment: Comment | None = None
+        self._author: str | None = None  # our own login, as soon as it is known
+        self._asked = False
+        self.superseded_by: Marker | None = None
+
+    @property
+    def url(self) -> str:
+        return self._comment.url if self._comment else ""
+
+    def written_by(self, app: str) -> None:
+        """Learn from a check run which app we are."""
+        if app:
+            self._author = f"{app}[bot]"
+
+    def write(self, text: str) -> Written:
+        """Make the comment say `text`; raises `GitHubError`."""
+        if self.superseded_by is not None:
+            return Written.SUPERSEDED
+        body = f"{self._marker}\n{text}"
+        current, others = self._find()
+        if self.superseded_by is not None:
+            return Written.SUPERSEDED
+        if current is None:
+            return self._create(body)
+        if current.body == body:
+            self._comment, result = current, Written.UNCHANGED
+        else:
+            self._comment, result = self._api.update_comment(current, body), Written.UPDATED
+        self._remove(others)
+        return result
+
+    def _create(self, body: str) -> Written:
+        try:
+            made = self._api.create_comment(self._pull_request, body)
+        except GitHubError as error:
+            if not error.unsure:
+                raise
+            found, _ = self._find()  # the answer was lost; perhaps the comment wasn't
+            if found is None or found.body != body:
+                raise
+            made = found
+        self._author = made.author or self._author
+        self._comment = made
+        first, others = self._find()  # another run may have done the same at the same time
+        if first is None or self.superseded_by is not None or first.id == made.id:
+            self._remove([other for other in others if other.id != made.id])
+            return Written.CREATED
+        self._comment = self._api.update_comment(first, body)
+        self._remove(others)
+        return Written.UPDATED
+
+    def _find(self) -> tuple[Comment | None, list[Comment]]:
+        """Our oldest comment and the others of ours, over all pages, looked up anew each time.
+
+        The text that stands there now decides whether we may write: another run may have written since.
+        """
+        if self._author is None and not self._asked:
+            self._author = self._api.login()
+            self._asked = True
+        ours: list[Comment] = []
+        for comment in self._api.comments(self._pull_request):
+            marker = read_marker(comment.body)
+            if marker is None or marker.key != self._marker.key or not self._is_ours(comment):
+                continue
+            if marker.newer_than(self._marker):
+                self.superseded_by = marker
+                self._comment = comment
+            ours.append(comment)
+        ours.sort(key=lambda comment: comment.id)
+        return (ours[0], ours[1:]) if ours else (None, [])
+
+    def _is_ours(self, comment: Comment) -> bool:
+        # An app's token can't ask for its own name: until we know it, a marked comment of any app counts.
+        return comment.is_app if self._author is None else comment.author == self._author
+
+    def _remove(self, others: list[Comment]) -> None:
+        if self._author is None or self.superseded_by is not None:
+            return  # never remove what may be someone else's, or newer than us
+        for other in others:
+            self._api.delete_comment(other)
