@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,40 @@ def has_marker(pid: int, marker: bytes) -> bool:
     except OSError:  # gone, or another user's
         return False
     return all(b"\0" + part + b"\0" in environ for part in marker.split(b"\0"))
+
+
+class Family:
+    """Our own children during a run: which are known, so that an orphan we were given stands out cheaply."""
+
+    def __init__(self, marker: bytes) -> None:
+        """`marker` is the part of the environment that all processes of this run have."""
+        self._marker = marker
+        self._before = our_children()
+        self._foreign = set(self._before)
+        self.running: set[int] = set()  # first processes of attempts
+
+    def has_strangers(self) -> bool:
+        """Whether we have children that may be orphans of this run."""
+        strangers = our_children() - self.running - self._foreign
+        mine = {pid for pid in strangers if has_marker(pid, self._marker)}
+        self._foreign |= strangers - mine
+        return bool(mine)
+
+    def end(self) -> None:
+        """Kill, at the end of the run, every orphan that hid even its environment."""
+        session = os.getsid(0)
+        strays = [
+            proc
+            for pid in our_children() - self._before
+            if (proc := _read_proc(str(pid))) and (proc.session != session or has_marker(pid, self._marker))
+        ]
+        send(strays, signal.SIGKILL)
+        left = {proc.pid for proc in strays}
+        for _ in range(50):
+            left = reap(left)
+            if not left:
+                break
+            time.sleep(0.002)
 
 
 def our_children() -> set[int]:
