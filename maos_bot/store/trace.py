@@ -161,13 +161,15 @@ def _arrows(
         for need in task.needs:
             if need not in last:
                 continue
-            number += 1
             source, source_pid, source_tid = last[need]
-            common = {"name": "needs", "cat": "needs", "id": number}
             # An arrow belongs to the slice around its instant: one microsecond before the end is inside.
             at = max(source.start, source.end - 1)
+            if at > target.start:
+                continue  # part of the stream is missing: viewers refuse arrows that lead back in time
+            number += 1
+            common = {"name": "needs", "cat": "needs", "id": number}
             yield common | {"ph": "s", "ts": at, "pid": source_pid, "tid": source_tid}
-            yield common | {"ph": "f", "bp": "e", "ts": max(at, target.start), "pid": pid, "tid": tid}
+            yield common | {"ph": "f", "bp": "e", "ts": target.start, "pid": pid, "tid": tid}
 
 
 def _counters(sample: ResourceSampled, began: float) -> Iterator[dict[str, Any]]:

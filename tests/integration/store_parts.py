@@ -67,7 +67,7 @@ def short_run(run_id: str, *, tasks: int = 3, at: float = 1_795_680_000.0, **sta
     }
     events: list[RunEvent] = [RunStarted(run_id=run_id, seq=1, at=at, **(values | start))]
     for number in range(tasks):
-        task = {"run_id": run_id, "at": at + number, "task": f"task-{number}"}
+        task: dict[str, Any] = {"run_id": run_id, "at": at + number, "task": f"task-{number}"}
         seq = len(events)
         events += [
             TaskReady(seq=seq + 1, **task),
