@@ -5,26 +5,39 @@ Every sink of the event stream is made here and closed here; nothing below knows
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import secrets
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
-from maos_bot.config import Config
-from maos_bot.errors import ConfigError, ExitCode, MaosError, NothingToDoError
-from maos_bot.events import RunEvent
+import click
+
+from maos_bot.config import Config, find_root
+from maos_bot.errors import ConfigError, ExitCode, NothingToDoError, StoreError
+from maos_bot.events import RunEvent, to_dict
+from maos_bot.execution.environment import secret_values
+from maos_bot.execution.orchestrator import Orchestrator
+from maos_bot.execution.scheduler import Facts
 from maos_bot.model import Limit, Plan, Spec, Task, TaskKind, Trigger
 from maos_bot.planning.planner import make_plan
+from maos_bot.redact import Redactor
+from maos_bot.reporting.report import ReportBuilder, RunReport
+from maos_bot.reporting.terminal import View, open_view
 from maos_bot.resources.limits import resolve_limits
 from maos_bot.resources.runner import probe
 from maos_bot.spec.load import load_spec
 
-NO_PROVIDER = "no model provider configured"
+NO_PROVIDER: Final = "no model provider configured"
+_GIT_S: Final = 5.0
 
 
 class Sink(Protocol):
@@ -41,3 +54,229 @@ class Job:
     tasks: tuple[Task, ...]
     limits: Mapping[str, Limit]
     plan: Plan
+
+
+def prepare(config: Config) -> Job:
+    """Read the spec, choose its tasks and plan them. Raises `SpecError`, `ConfigError`, or `NothingToDoError`."""
+    spec = load_spec(config.spec)
+    tasks = _chosen(spec.tasks, config.tasks)
+    if not tasks:
+        why = "its goal needs an agent, and no model provider is configured" if spec.goal else "it has no task"
+        raise NothingToDoError(f"{spec.path}: nothing to run: {why}", hint="add a task with `run:`")
+    limits = resolve_limits(spec, config.limits, probe(config.root))
+    plan = make_plan(
+        tasks,
+        limits=limits,
+        mode=config.mode or spec.mode,
+        strategy=config.strategy or spec.strategy,
+        spec_path=spec.path,
+    )
+    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan)
+
+
+def show_plan(config: Config, *, mermaid: bool = False) -> int:
+    """Print the plan as a table, JSON or a mermaid diagram."""
+    job = prepare(config)
+    if mermaid:
+        from maos_bot.reporting.mermaid import graph_of_plan
+
+        click.echo(graph_of_plan(job.tasks, job.plan))
+    elif config.json:
+        from maos_bot.reporting.plan_view import plan_json
+
+        _print_json(plan_json(job.plan))
+    else:
+        from maos_bot.reporting.plan_view import print_plan
+
+        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path)
+    return ExitCode.OK
+
+
+def run(config: Config) -> int:
+    """Run the spec here, with progress on standard error; with `--json` the report on standard output."""
+    report = execute(prepare(config), config, trigger=local_trigger(config.root))
+    if config.json:
+        _print_json(report.to_json())
+    return report.exit_code if report.exit_code is not None else ExitCode.BUG
+
+
+def execute(
+    job: Job,
+    config: Config,
+    *,
+    trigger: Trigger,
+    changed: frozenset[str] | None = None,
+    sinks: Sequence[Sink] = (),
+) -> RunReport:
+    """Run a job to its end and return its report. What can't be stored or shown never ends a run: it is said after.
+
+    `sinks` get every event beside the database, the terminal and `--events`. Raises `StoreError` only after the run,
+    for a database that failed (the run's exit code is then lost to that error's).
+    """
+    from maos_bot.store.writer import StoreWriter
+
+    run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+    redactor = Redactor(secret_values(os.environ))
+    builder = ReportBuilder()
+    with contextlib.ExitStack() as stack:
+        writer = StoreWriter(_database(config))
+        followers: list[Sink] = [builder, writer, *sinks]
+        if config.events:
+            followers.append(stack.enter_context(_ndjson(config.events)))
+        view = _view(config, followers)
+
+        def emit(event: RunEvent) -> None:
+            for follower in followers:
+                follower.add(event)
+
+        orchestrator = Orchestrator(
+            run_id=run_id,
+            spec=job.spec,
+            tasks=job.tasks,
+            plan=job.plan,
+            facts=Facts(event=trigger.event, changed=changed, unavailable=_unavailable(job.tasks)),
+            trigger=trigger,
+            root=config.root,
+            emit=emit,
+            redactor=redactor,
+            environ=os.environ,
+        )
+        try:
+            asyncio.run(_run(orchestrator))
+        finally:
+            view.close()
+            try:
+                writer.close()
+            except StoreError as error:
+                click.echo(f"maos: the run was not stored: {error}", err=True)
+    report = builder.report()
+    if not config.quiet:
+        click.echo(f"history: maos show {run_id}; dashboard: maos dashboard, then /runs/{run_id}", err=True)
+    return report
+
+
+def doctor(cwd: Path, *, as_json: bool) -> int:
+    """Show what this machine offers and which limits `auto` becomes, each with its reason."""
+    root = find_root(cwd)
+    runner = probe(root)
+    limits = resolve_limits(Spec(path="", name="", tasks=()), {}, runner)
+    if as_json:
+        _print_json(
+            {
+                "cpus": runner.cpus,
+                "memory_mb": runner.memory_mb,
+                "available_mb": runner.available_mb,
+                "disk_free_mb": runner.disk_free_mb,
+                "limits": {name: {"value": limit.value, "reason": limit.reason} for name, limit in limits.items()},
+            }
+        )
+        return ExitCode.OK
+    click.echo(f"CPUs      {runner.cpus:g} ({runner.cpu_reason})")
+    click.echo(
+        f"memory    {_megabytes(runner.memory_mb)} ({runner.memory_reason}), {_megabytes(runner.available_mb)} free"
+    )
+    click.echo(f"disk      {_megabytes(runner.disk_free_mb)} free")
+    for name, limit in limits.items():
+        click.echo(f"limit     {name} {'none' if limit.value is None else f'{limit.value:g}'} ({limit.reason})")
+    return ExitCode.OK
+
+
+def local_trigger(root: Path) -> Trigger:
+    """A run by hand: the branch and commit that are checked out, where git knows them."""
+    if not (root / ".git").exists():
+        return Trigger(actor=os.environ.get("USER", ""))
+    try:
+        said = subprocess.run(  # noqa: S603
+            ["git", "-c", f"safe.directory={root}", "rev-parse", "HEAD", "--abbrev-ref", "HEAD"],  # noqa: S607
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_S,
+            check=True,
+        ).stdout.split()
+    except (OSError, subprocess.SubprocessError):  # no git, or no commit yet: a run by hand needs neither
+        said = []
+    sha, ref = (*said, "", "")[:2]
+    return Trigger(actor=os.environ.get("USER", ""), sha=sha, ref=ref)
+
+
+async def _run(orchestrator: Orchestrator) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, orchestrator.cancel, f"interrupted by {number.name}")
+    await orchestrator.run()
+
+
+def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
+    """The tasks named, with all they need, in the spec's order; a matrix task's base id names all its variants."""
+    if not wanted:
+        return tasks
+    by_id = {task.id: task for task in tasks}
+    todo = []
+    for name in wanted:
+        found = [name] if name in by_id else [task.id for task in tasks if task.id.startswith(f"{name}[")]
+        if not found:
+            import difflib
+
+            near = difflib.get_close_matches(name, by_id, n=1)
+            raise ConfigError(f"--task {name}: there is no such task", hint=f"did you mean {near[0]}?" if near else "")
+        todo += found
+    chosen: set[str] = set()
+    while todo:
+        task_id = todo.pop()
+        if task_id not in chosen:
+            chosen.add(task_id)
+            todo += by_id[task_id].needs
+    return tuple(task for task in tasks if task.id in chosen)
+
+
+def _unavailable(tasks: Sequence[Task]) -> dict[str, str]:
+    return {task.id: NO_PROVIDER for task in tasks if task.kind is TaskKind.AGENT}
+
+
+def _database(config: Config) -> Path:
+    """The database's path; its folder is made, and kept out of the user's repository."""
+    folder = config.db.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.name == ".maos" and not (folder / ".gitignore").exists():
+            (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"can't write to {folder}: {error.strerror}", hint="choose another place with --db"
+        ) from error
+    return config.db
+
+
+def _view(config: Config, followers: list[Sink]) -> View:
+    view = open_view(sys.stderr, environ=os.environ, quiet=config.quiet, token=secrets.token_hex(16))
+    followers.append(view)
+    return view
+
+
+class _Lines:
+    """Every event as a line of NDJSON."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def add(self, event: RunEvent) -> None:
+        self._file.write(json.dumps(to_dict(event), ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+@contextlib.contextmanager
+def _ndjson(path: Path) -> Iterator[_Lines]:
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"can't write --events {path}: {error.strerror}") from error
+    with file:
+        yield _Lines(file)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _megabytes(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.0f} MB"

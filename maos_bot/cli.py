@@ -80,10 +80,18 @@ def maos() -> None:
 @maos.command()
 def init() -> None:
     """Write a starter .maos.yml and workflow, fitted to what this repository holds."""
-    from maos_bot.spec.starter import write_starter
+    from maos_bot.spec.starter import starter
 
-    for path, written in write_starter(Path.cwd()):
-        click.echo(f"{'wrote' if written else 'kept (it exists)'}  {path}", err=True)
+    for name, text in starter(Path.cwd()):
+        target = Path.cwd() / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with target.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            click.echo(f"kept   {name} (it exists)", err=True)
+        else:
+            click.echo(f"wrote  {name}", err=True)
     click.echo("next: maos plan, then maos run", err=True)
 
 
@@ -187,9 +195,8 @@ def export(run_id: str, db: str | None, kind: str, output: str | None) -> int:
 @click.option("--port", default=8400, show_default=True, help="The port; 0 takes a free one.")
 def dashboard(db: str | None, host: str, port: int) -> int:
     """Serve the dashboard over the database."""
-    from web.serve import serve
-
     from web import create_app
+    from web.serve import serve
 
     serve(
         create_app(_database(db)), host=host, port=port, announce=lambda url: click.echo(f"dashboard: {url}", err=True)

@@ -126,18 +126,14 @@ class Dispatcher:
             short = _short(demand, free)
             if short is None and aside:
                 if reserved is None:
-                    reserved = self._reserve(self._task_at[aside[0]], now)
+                    reserved = self._reserve(task_at[aside[0]], now)
                 if not reserved.admits(demand, now + self._durations[task]):
                     short = reserved.short
             if short is not None:
                 self._blocked[number] = (self._round, short[0], free[short[0]])
                 aside.append(heappop(fronts))
                 continue
-            self._waited_for[task] = max(self._blocked[number], self._drained)
-            self._take(queue)
-            for resource, amount in demand:
-                free[resource] -= amount
-            self._running[task] = now + self._durations[task]
+            self._take(task, queue, now)
             started.append(task)
         for place in aside:
             heappush(fronts, place)
@@ -152,14 +148,20 @@ class Dispatcher:
                 return True
         return False
 
-    def _take(self, queue: list[int]) -> None:
-        """Take the head of `queue`, which is the first of the fronts, and put the next in its place."""
+    def _take(self, task: int, queue: list[int], now: float) -> None:
+        """Let `task` hold its demand; it heads `queue`, which heads the fronts, and the next takes its place there."""
+        number = self._class_of[task]
+        self._waited_for[task] = max(self._blocked[number], self._drained)
         self._in_fronts[heappop(queue)] = 0
         if queue and not self._in_fronts[queue[0]]:
             self._in_fronts[queue[0]] = 1
             heapreplace(self._fronts, queue[0])
         else:
             heappop(self._fronts)
+        free = self._free
+        for resource, amount in self._classes[number]:
+            free[resource] -= amount
+        self._running[task] = now + self._durations[task]
 
     def wait_of(self, task: int, now: float) -> Wait:
         """What `task`, which `starts` has just given, had waited for since it was ready."""

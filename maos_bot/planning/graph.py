@@ -201,7 +201,7 @@ def build_graph(tasks: Sequence[Task], durations: Sequence[float], *, spec_path:
             problems.append(
                 _problem(spec_path, task, f"task {task.id!r} needs {unknown}, which isn't there", "name a task")
             )
-        preds.append(needs if len(set(needs)) == len(needs) else list(dict.fromkeys(needs)))
+        preds.append(needs if len(needs) < 2 or len(set(needs)) == len(needs) else list(dict.fromkeys(needs)))
     if problems:
         raise SpecError(problems)
     try:
