@@ -98,14 +98,17 @@ def name_stages(tasks: Sequence[Task], graph: TaskGraph, stages: Sequence[Sequen
     return named
 
 
-def stage_numbers(count: int, stages: Sequence[Sequence[Sequence[int]]]) -> list[int]:
-    """The stage of each of `count` tasks, by number."""
-    numbers = [0] * count
+def places(count: int, stages: Sequence[Sequence[Sequence[int]]]) -> tuple[list[int], list[int]]:
+    """The stage and the group of each of `count` tasks, by number, as `name_stages` numbers them."""
+    stage_of, group_of = [0] * count, [0] * count
+    group_id = 0
     for stage_id, groups in enumerate(stages):
         for group in groups:
             for task in group:
-                numbers[task] = stage_id
-    return numbers
+                stage_of[task] = stage_id
+                group_of[task] = group_id
+            group_id += 1
+    return stage_of, group_of
 
 
 def _hardness(task: Task) -> int:

@@ -12,10 +12,9 @@ from maos_bot.model import (
     Plan,
     PlannedTask,
     Prediction,
-    Stage,
     Task,
 )
-from maos_bot.planning.analyzer import make_stages, name_stages, planned_s, stage_numbers
+from maos_bot.planning.analyzer import make_stages, name_stages, places, planned_s
 from maos_bot.planning.bounds import lower_bound
 from maos_bot.planning.estimates import estimate
 from maos_bot.planning.graph import TaskGraph
@@ -46,7 +45,7 @@ def make_plan(
     problem = build_problem(tasks, durations=durations, limits=limits, strategy=strategy, spec_path=spec_path)
     graph = problem.graph
     stages = make_stages(tasks, graph, strategy)
-    stage_of = stage_numbers(len(graph), stages)
+    stage_of, group_of = places(len(graph), stages)
     schedules = {
         ExecutionMode.SEQUENTIAL: simulate_sequential(graph),
         ExecutionMode.PARALLEL: simulate(
@@ -57,12 +56,11 @@ def make_plan(
     makespans = {each: schedule.makespan for each, schedule in schedules.items()}
     chosen, because = _choose(mode, makespans, graph.parallelism_factor)
     sequential, makespan = makespans[ExecutionMode.SEQUENTIAL], makespans[chosen]
-    named = name_stages(tasks, graph, stages)
     return Plan(
         mode=chosen,
         strategy=strategy,
         chosen_because=because,
-        stages=tuple(named),
+        stages=tuple(name_stages(tasks, graph, stages)),
         critical_path=tuple([graph.ids[number] for number in graph.critical_path]),
         parallelism_factor=graph.parallelism_factor,
         predicted=Prediction(
@@ -73,16 +71,15 @@ def make_plan(
             lower_bound_s=min(makespan, lower_bound(problem)),  # sums in another order may differ in the last digit
             speedup=sequential / makespan if makespan > 0 else 1.0,
         ),
-        tasks=_placed(graph, schedules[chosen], [each.basis for each in expected], named),
+        tasks=_placed(graph, schedules[chosen], [each.basis for each in expected], group_of, stage_of),
         limits=limits,
     )
 
 
 def _placed(
-    graph: TaskGraph, schedule: Schedule, bases: Sequence[str], stages: Sequence[Stage]
+    graph: TaskGraph, schedule: Schedule, bases: Sequence[str], group_of: Sequence[int], stage_of: Sequence[int]
 ) -> dict[str, PlannedTask]:
     """Each task's place, by id in the spec's order."""
-    place_of = {task: (group.id, stage.id) for stage in stages for group in stage.groups for task in group.tasks}
     columns = zip(
         graph.ids,
         schedule.starts,
@@ -92,6 +89,8 @@ def _placed(
         bases,
         graph.ranks,
         graph.levels,
+        group_of,
+        stage_of,
         strict=True,
     )
     return {
@@ -104,10 +103,10 @@ def _placed(
             basis=basis,
             rank_s=rank,
             level=level,
-            group=place_of[task_id][0],
-            stage=place_of[task_id][1],
+            group=group,
+            stage=stage,
         )
-        for task_id, start, finish, slack, duration, basis, rank, level in columns
+        for task_id, start, finish, slack, duration, basis, rank, level, group, stage in columns
     }
 
 
