@@ -15,7 +15,7 @@ _LONGEST: Final = 32 * 2**20  # bytes of names; beyond that a change is as good 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changes:
-    """The changed paths, with `/`, from the repository's root, or None where unknown; `reason` says why, or since when."""
+    """Changed paths, with `/`, from the repository's root, or None where unknown; `reason` says why or since when."""
 
     files: frozenset[str] | None
     reason: str

