@@ -148,9 +148,9 @@ def run(spec: str | None, events: str | None, quiet: bool, **options: Any) -> in
 @maos.command()
 def action() -> int:
     """Run as a GitHub action: reads the event, inputs and token from the environment."""
-    from maos_bot import action as github_action
+    from maos_bot.action import main as run_action
 
-    return github_action.main()
+    return run_action()
 
 
 @maos.command()

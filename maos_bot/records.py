@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -16,7 +17,8 @@ from maos_bot.reporting.report import RunReport, report_of
 from maos_bot.reporting.terminal import MARKS, final_lines, printable, seconds
 from maos_bot.store.export import ExportFormat
 from maos_bot.store.export import export as write_export
-from maos_bot.store.queries import Queries, RunFilter
+from maos_bot.store.queries import Queries
+from maos_bot.store.rows import RunFilter
 
 
 def history(db: Path, *, count: int, status: str | None, as_json: bool) -> int:
@@ -24,7 +26,7 @@ def history(db: Path, *, count: int, status: str | None, as_json: bool) -> int:
     with contextlib.closing(Queries(db)) as queries:
         rows = queries.runs(RunFilter(status=status) if status else RunFilter(), limit=count)
     if as_json:
-        names = ("id", "name", "status", "mode", "branch", "commit", "event", "started_at", "wall_s", "sequential_s")
+        names = ("run_id", "name", "status", "mode", "branch", "sha", "event", "started_at", "wall_s", "sequential_s")
         click.echo(json.dumps([{name: getattr(row, name) for name in names} for row in rows], indent=2))
         return ExitCode.OK
     if not rows:
@@ -43,7 +45,7 @@ def history(db: Path, *, count: int, status: str | None, as_json: bool) -> int:
         started = datetime.fromtimestamp(row.started_at, UTC).strftime("%Y-%m-%d %H:%M")
         speedup = f"{row.sequential_s / row.wall_s:.2f}" if row.sequential_s and row.wall_s else "-"
         table.add_row(
-            Text(row.id, no_wrap=True),
+            Text(row.run_id, no_wrap=True),
             Text(printable(row.name)),
             row.status,
             row.mode,
@@ -83,7 +85,7 @@ def export(db: Path, run_id: str, *, kind: str, output: Path | None) -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: Path | None) -> Iterator[object]:
+def _opened(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from maos_bot.errors import GitHubError
@@ -155,7 +156,7 @@ class Publisher:
             return True
         if not self._checks.open(closing=closing):
             return False
-        if self._check(self._board.next_task(report, _task_text, closing=closing)):
+        if self._check(self._board.next_task(report, partial(_task_text, report), closing=closing)):
             return True
         return closing and self._check(self._board.next_run(report, self._end_text(report), closing=True))
 
@@ -188,7 +189,7 @@ class Publisher:
             self._sticky = self._make_sticky(report)
         self._sticky.written_by(self._board.app)
         try:
-            written = self._sticky.write(markdown.comment(report, limit=COMMENT_BYTES - MARKER_BYTES))
+            written = self._sticky.write(_comment_text(report, COMMENT_BYTES - MARKER_BYTES))
         except GitHubError as error:
             self._problem("comment", str(error))
             self._after_failure(self._comment, error)
@@ -243,11 +244,16 @@ class Publisher:
 
 
 def _run_text(report: RunReport) -> CheckText:
-    return CheckText(title=_run_title(report), summary=markdown.comment(report, limit=COMMENT_BYTES))
+    return CheckText(title=_run_title(report), summary=_comment_text(report, COMMENT_BYTES))
 
 
-def _task_text(task: TaskReport) -> CheckText:
-    said = markdown.check_output(task)
+def _comment_text(report: RunReport, limit_bytes: int) -> str:
+    """The comment without a marker: `StickyComment` puts its own in front."""
+    return markdown.comment(report, marker="", limit_bytes=limit_bytes).text
+
+
+def _task_text(report: RunReport, task: TaskReport) -> CheckText:
+    said = markdown.check_output(report, task)
     return CheckText(title=said.title, summary=said.summary, text=said.text)
 
 

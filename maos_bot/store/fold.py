@@ -37,6 +37,7 @@ class RunRecord:
     branch: str = ""
     sha: str = ""
     pull_request: int | None = None
+    words: str = ""  # what a search looks through, in lower case
     event: str = ""
     action: str = ""
     actor: str = ""
@@ -161,6 +162,7 @@ class RunFold:
         run = self.run
         if run.events == 0:
             run.started_at = event.at
+            run.words = event.run_id.lower()
         run.events += 1
         run.last_seq = event.seq
         run.last_event_at = max(run.last_event_at, event.at)
@@ -185,6 +187,9 @@ class RunFold:
         run.repository, run.branch, run.sha = trigger.repository, trigger.ref, trigger.sha
         run.pull_request, run.event, run.action = trigger.pull_request, trigger.event, trigger.action
         run.actor, run.is_fork, run.url = trigger.actor, trigger.is_fork, trigger.url
+        number = f"#{trigger.pull_request}" if trigger.pull_request is not None else ""
+        told = (event.run_id, event.name, trigger.repository, trigger.ref, number, trigger.actor, trigger.sha)
+        run.words = " ".join(text for text in told if text).lower()
         run.started_at = event.at
         run.predicted_s = event.predicted.get("makespan_s")
         run.predicted_sequential_s = event.predicted.get("sequential_s")

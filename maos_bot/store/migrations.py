@@ -92,6 +92,7 @@ _FOLDS: Final = (
         branch TEXT NOT NULL DEFAULT '',
         sha TEXT NOT NULL DEFAULT '',
         pull_request INTEGER,
+        words TEXT NOT NULL DEFAULT '',
         event TEXT NOT NULL DEFAULT '',
         action TEXT NOT NULL DEFAULT '',
         actor TEXT NOT NULL DEFAULT '',
@@ -134,7 +135,9 @@ _FOLDS: Final = (
     """,
     # One index for each thing the list of runs filters or sorts by; each ends in the (implicit) id, which makes
     # paging by key possible where values tie.
-    "CREATE INDEX runs_started ON runs (started_at)",
+    # The first also carries what a filter may have to look at in every run: seeing 100,000 of its entries takes 20 ms,
+    # seeing as many rows 100.
+    "CREATE INDEX runs_started ON runs (started_at, wall_s, usd, words)",
     "CREATE INDEX runs_repository ON runs (repository, started_at)",
     "CREATE INDEX runs_branch ON runs (branch, started_at)",
     "CREATE INDEX runs_pull_request ON runs (pull_request, started_at) WHERE pull_request IS NOT NULL",

@@ -70,7 +70,7 @@ class Queries:
         ascending: bool = False,
     ) -> list[RunRow]:
         """The runs that match, newest (or longest, dearest) first; `before` is the id of the last one already shown."""
-        conditions, values = self._conditions(where)
+        conditions, values = self._conditions(where, sort)
         column = _SORT_COLUMNS[sort]
         order = "ASC" if ascending else "DESC"
         if before is not None:
@@ -272,7 +272,7 @@ class Queries:
             last_event_at=row[3],
         )
 
-    def _conditions(self, where: RunFilter) -> tuple[list[str], list[object]]:
+    def _conditions(self, where: RunFilter, sort: RunSort = RunSort.STARTED) -> tuple[list[str], list[object]]:
         exact: Mapping[str, object] = {
             "repository": where.repository or None,
             "branch": where.branch or None,
@@ -292,16 +292,20 @@ class Queries:
             conditions.append("status = ?")
             values.append(where.status)
         if where.text:
-            escaped = where.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-            columns = ("run_id", "name", "repository", "branch", "actor", "sha")
-            conditions.append("(" + " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns) + ")")
-            values += [f"%{escaped}%"] * len(columns)
+            looked_up = "instr(words, ?) > 0"
+            if sort is not RunSort.STARTED:
+                # Only the index by start carries `words`; the plus keeps the order asked for in charge.
+                looked_up = f"+id IN (SELECT id FROM runs INDEXED BY runs_started WHERE {looked_up})"
+            conditions.append(looked_up)
+            values.append(where.text.lower())
         return conditions, values
 
     def _after(self, column: str, run_id: str, *, ascending: bool) -> tuple[str, list[object]]:
         """The condition for what comes after `run_id` in this order; where sort values tie, the id decides."""
         value, number = self._all(f"SELECT {column}, id FROM runs WHERE run_id = ?", (run_id,))[0]
-        return f"({column}, id) {'>' if ascending else '<'} (?, ?)", [value, number]
+        beyond = ">" if ascending else "<"
+        # The first half says nothing new, but lets an index on an expression be entered in the middle.
+        return f"{column} {beyond}= ? AND ({column}, id) {beyond} (?, ?)", [value, value, number]
 
     def _run_row(self, row: tuple[Any, ...]) -> RunRow:
         record: dict[str, Any] = dict(zip(_RUN_FIELDS, row, strict=False))

@@ -25,8 +25,8 @@ class RunSort(StrEnum):
 class RunFilter:
     """Which runs; None (or an empty text) asks nothing. `since` is in seconds since the epoch.
 
-    `status` is a word of `RunStatus` or `lost`; `text` is looked for in run id, name, repository, branch, actor and
-    commit.
+    `status` is a word of `RunStatus` or `lost`; `text`, in any case of letters, is looked for in run id, name,
+    repository, branch, pull request (`#12`), actor and commit.
     """
 
     repository: str | None = None
