@@ -16,6 +16,7 @@ MEMORY: Final = "memory-mb"
 CPU: Final = "cpu-percent"
 AGENTS: Final = "concurrent-agents"
 TOKENS: Final = "tokens-per-minute"
+TEAM_PREFIX: Final = "team:"  # before a team's name: its workers as a pool
 BUILT_IN_LIMITS: Final = (TOKENS, MEMORY, CPU, AGENTS)
 
 

@@ -19,6 +19,7 @@ RUN: Final = "run"
 
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 _THINNEST: Final = 0.5  # percent: a task of 3 ms is still to be seen
+_LEAST_WAIT: Final = 0.05  # percent: a shorter wait is no wait to the eye
 _LOWEST: Final = 3.0  # pixels: as low as a bar gets
 
 
@@ -153,9 +154,9 @@ def _row(lane: Lane, *, wall_s: float, span: float) -> Row:
 
     def add(kind: str, start: float, end: float, *, state: str = "", attempt: int = 0) -> None:
         start = max(0.0, start)
-        if end < start or (kind != RUN and end - start < 1e-3):
-            return
         width = (end - start) / span * 100
+        if width < 0 or (kind != RUN and width < _LEAST_WAIT):
+            return
         if kind == RUN:
             width = max(width, _THINNEST)
         x = min(_percent(start, span), 100 - min(width, 100.0))

@@ -214,32 +214,40 @@ def headline(report: RunReport, row: RunRow) -> str:
 
 def explanation(report: RunReport, row: RunRow, *, now: float) -> str:
     """What a reader asks next, in a sentence or two."""
-    parts: list[str] = []
     if row.status == LOST:
-        parts.append(
+        return (
             f"Its last event came {words.ago(row.last_event_at, now)}. The machine that ran it is gone or stuck; "
             "what it had recorded by then is below."
         )
-    elif report.running:
-        left = report.predicted.get("makespan_s", 0.0) - report.wall_s
-        if left > 0:
-            parts.append(f"By the plan it ends in about {words.duration(left)}.")
-        elif report.predicted.get("makespan_s"):
-            parts.append(f"By the plan it would have ended {words.duration(-left)} ago.")
+    if report.running:
+        return _time_left(report)
+    parts: list[str] = []
+    if report.status == RunStatus.SUCCEEDED:
+        if (report.speedup or 0.0) > 1.05:
+            took, in_turn = words.duration(report.wall_s), words.duration(report.sequential_s)
+            parts.append(f"It took {took}; one after another the tasks would have taken {in_turn}.")
     elif report.reason and report.status != RunStatus.FAILED:
         parts.append(f"{report.reason[:1].upper()}{report.reason[1:]}.")
     not_reached = sum(report.counts.get(state, 0) for state in _NOT_REACHED)
-    if not report.running:
-        if not_reached:
-            how = "stopped or never started" if report.status == RunStatus.CANCELLED else "not reached because of it"
-            parts.append(f"{words.plural(not_reached, 'task')} {how}.")
-        retried = [task.title for task in report.tasks.values() if task.good and task.attempts > 1]
-        if retried:
-            parts.append(f"Succeeded on a later attempt: {', '.join(retried[:4])}{', …' if len(retried) > 4 else ''}.")
-        skipped = report.counts.get(TaskState.SKIPPED, 0)
-        if skipped:
-            parts.append(f"{words.plural(skipped, 'task')} skipped.")
+    if not_reached:
+        how = "stopped or never started" if report.status == RunStatus.CANCELLED else "not reached because of it"
+        parts.append(f"{words.plural(not_reached, 'task')} {how}.")
+    retried = [task.title for task in report.tasks.values() if task.good and task.attempts > 1]
+    if retried:
+        parts.append(f"Succeeded on a later attempt: {', '.join(retried[:4])}{', …' if len(retried) > 4 else ''}.")
+    if skipped := report.counts.get(TaskState.SKIPPED, 0):
+        parts.append(f"{words.plural(skipped, 'task')} skipped.")
     return " ".join(parts)
+
+
+def _time_left(report: RunReport) -> str:
+    planned = report.predicted.get("makespan_s")
+    if not planned:
+        return ""
+    left = planned - report.wall_s
+    if left > 0:
+        return f"By the plan it ends in about {words.duration(left)}."
+    return f"By the plan it would have ended {words.duration(-left)} ago."
 
 
 def last_lines(pieces: Iterable[str], *, lines: int = LOG_LINES) -> Markup:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
+import threading
 from collections.abc import Callable
 
 from flask import Flask
+from waitress import wasyncore  # type: ignore[import-untyped]
 from waitress.server import create_server  # type: ignore[import-untyped]
 
 from maos_bot.errors import ConfigError
@@ -22,24 +25,53 @@ class Server:
 
     def __init__(self, app: Flask, *, host: str, port: int) -> None:
         address = _loopback(host)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        # Bound here and handed over: waitress leaves things open behind an address that it can't have.
+        bound = socket.socket(family, socket.SOCK_STREAM)
         try:
-            self._server = create_server(app, host=address, port=port, threads=THREADS, ident=None)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((address, port))
         except (OSError, OverflowError) as error:
+            bound.close()
             raise ConfigError(
                 f"can't listen on {host} port {port}: {_words(error)}",
                 hint="choose another port with --port, or --port 0 for any free one",
             ) from error
-        self.port = int(self._server.effective_port)
+        self.port = int(bound.getsockname()[1])
+        self._open: dict[int, object] = {}  # every socket of the server, by its number
+        self._server = create_server(app, map=self._open, sockets=[bound], threads=THREADS, ident=None)
+        self._lock = threading.Lock()
+        self._running = self._closed = False
+        self._ended = threading.Event()
         self.url = f"http://{f'[{address}]' if ':' in address else address}:{self.port}/"
 
     def run(self) -> None:
         """Serve until the process is interrupted or `close` is called from another thread."""
-        self._server.run()
+        with self._lock:
+            if self._closed:
+                return
+            self._running = True
+        try:
+            self._server.run()
+        finally:
+            self._close_all()
+            self._ended.set()
 
     def close(self) -> None:
-        """Stop listening and end the worker threads."""
-        self._server.close()
+        """Stop listening, drop what is open and end the worker threads; returns when that is done."""
+        with self._lock:
+            self._closed = True
+            running = self._running
+        if running and not self._ended.is_set():
+            # In the serving thread, between two of its steps: nothing it works on is taken from under it.
+            self._server.trigger.pull_trigger(self._close_all)
+            self._ended.wait(timeout=5)
+        else:
+            self._close_all()
         self._server.task_dispatcher.shutdown(timeout=2)
+
+    def _close_all(self) -> None:
+        wasyncore.close_all(self._open, ignore_all=True)
 
 
 def serve(app: Flask, host: str = "127.0.0.1", port: int = 8300, *, announce: Callable[[str], None]) -> None:

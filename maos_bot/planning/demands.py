@@ -9,9 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from maos_bot.model import AGENTS, CPU, MEMORY, TOKENS, Limit, ParallelStrategy, Task
-
-TEAM_PREFIX: Final = "team:"
+from maos_bot.model import AGENTS, CPU, MEMORY, TEAM_PREFIX, TOKENS, Limit, ParallelStrategy, Task
 
 # The share of memory and CPU a strategy leaves free, because what a task says it takes is itself an estimate. Slots
 # and pools are counts, not estimates: they have no headroom.

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from maos_bot.errors import SpecError, SpecProblem
-from maos_bot.model import TOKENS, Limit, ParallelStrategy, Task
-from maos_bot.planning.demands import TEAM_PREFIX, bound, demand_of, headroom, shortage
+from maos_bot.model import TEAM_PREFIX, TOKENS, Limit, ParallelStrategy, Task
+from maos_bot.planning.demands import bound, demand_of, headroom, shortage
 from maos_bot.planning.graph import TaskGraph, build_graph
 
 UNIT: Final = 1_000_000

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from maos_bot.errors import ConfigError
-from maos_bot.model import AGENTS, BUILT_IN_LIMITS, CPU, MEMORY, TOKENS, Limit, Spec, TaskKind
-from maos_bot.planning.demands import TEAM_PREFIX
+from maos_bot.model import AGENTS, BUILT_IN_LIMITS, CPU, MEMORY, TEAM_PREFIX, TOKENS, Limit, Spec, TaskKind
 from maos_bot.resources.runner import Runner
 
 FEWEST_SLOTS: Final = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from typing import Any, Final
 
 from maos_bot.events import (
@@ -18,9 +18,11 @@ from maos_bot.events import (
     ResourceSampled,
     RunEvent,
     RunStarted,
+    TaskInfo,
     from_dict,
     to_dict,
 )
+from maos_bot.model import Trigger, Usage
 
 _MAX_SEQ: Final = 2**53  # the largest whole number every JSON reader keeps
 _IN_COLUMNS: Final = frozenset({"run_id", "seq", "at", "task", "attempt", "spec_text"})
@@ -41,13 +43,15 @@ _BODY: Final = {
 }
 
 
+_NESTED: Final = {cls: _optional_fields(cls) for cls in (Trigger, TaskInfo, Usage)}
+
+
 def _differing(value: Any) -> Any:
     """For the JSON encoder: what it doesn't know, as plain values."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            name: item for name, default in _optional_fields(type(value)) if (item := getattr(value, name)) != default
-        }
-    return dict(value)
+    known = _NESTED.get(type(value))
+    if known is None:
+        return dict(value)  # a mapping of another kind
+    return {name: item for name, default in known if (item := getattr(value, name)) != default}
 
 
 _encode: Final[Callable[[Any], str]] = json.JSONEncoder(

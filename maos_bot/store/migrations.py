@@ -191,7 +191,10 @@ _FOLDS: Final = (
     ) WITHOUT ROWID
     """,
     # A task's history in a repository, newest last; carries the figures, so that estimates read nothing else.
-    "CREATE INDEX attempts_history ON attempts (task, repository, started_at, state, duration_s)",
+    """
+    CREATE INDEX attempts_history ON attempts (task, repository, started_at, state, duration_s)
+    WHERE duration_s IS NOT NULL
+    """,
     """
     CREATE TABLE usage (
         run INTEGER NOT NULL REFERENCES runs(id),
