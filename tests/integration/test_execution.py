@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -105,7 +106,7 @@ tasks:
     assert report.exit_code == 1
     assert sorted(output_of(events, "good").split()) == ["hello", "there"]
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert all(one.at <= two.at for one, two in zip(events, events[1:], strict=False))
+    assert all(one.at <= two.at for one, two in itertools.pairwise(events))
 
 
 def test_all_modes_give_the_same_outcomes_and_files(run: Runner, tmp_path: Path) -> None:
