@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 import threading
 from collections.abc import Callable
 
@@ -25,21 +24,18 @@ class Server:
 
     def __init__(self, app: Flask, *, host: str, port: int) -> None:
         address = _loopback(host)
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        # Bound here and handed over: waitress leaves things open behind an address that it can't have.
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"there is no port {port}", hint="choose one from 1 to 65535, or 0 for any free one")
+        self._open: dict[int, object] = {}  # every socket of the server, by its number
         try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind((address, port))
-        except (OSError, OverflowError) as error:
-            bound.close()
+            self._server = create_server(app, map=self._open, host=address, port=port, threads=THREADS, ident=None)
+        except OSError as error:
+            self._close_all()
             raise ConfigError(
-                f"can't listen on {host} port {port}: {_words(error)}",
+                f"can't listen on {host} port {port}: {os.strerror(error.errno).lower() if error.errno else error}",
                 hint="choose another port with --port, or --port 0 for any free one",
             ) from error
-        self.port = int(bound.getsockname()[1])
-        self._open: dict[int, object] = {}  # every socket of the server, by its number
-        self._server = create_server(app, map=self._open, sockets=[bound], threads=THREADS, ident=None)
+        self.port = int(self._server.effective_port)
         self._lock = threading.Lock()
         self._running = self._closed = False
         self._ended = threading.Event()
@@ -100,9 +96,3 @@ def _loopback(host: str) -> str:
         f"the dashboard doesn't listen on {host!r}: it has no sign-in, so it serves this machine alone",
         hint="use --host 127.0.0.1, and reach it from elsewhere through `ssh -L` or a proxy that asks who is there",
     )
-
-
-def _words(error: OSError | OverflowError) -> str:
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno).lower()
-    return str(error)
