@@ -17,12 +17,16 @@ from maos_bot.events import (
     OutputChunk,
     ResourceSampled,
     RunEvent,
+    RunFinished,
     RunStarted,
+    TaskFinished,
     TaskInfo,
+    TaskReady,
+    TaskStarted,
     from_dict,
     to_dict,
 )
-from maos_bot.model import Trigger, Usage
+from maos_bot.model import TaskState, Trigger, Usage
 
 _MAX_SEQ: Final = 2**53  # the largest whole number every JSON reader keeps
 _IN_COLUMNS: Final = frozenset({"run_id", "seq", "at", "task", "attempt", "spec_text"})
@@ -41,8 +45,11 @@ _BODY: Final = {
     for cls in EVENT_TYPES.values()
     if cls not in {OutputChunk, ResourceSampled}
 }
-
-
+# The types that pages read by the thousand, and that need no care: each with the names of its fields.
+_PLAIN: Final = {
+    cls.__name__: (cls, frozenset(item.name for item in fields(cls)))
+    for cls in (TaskReady, TaskStarted, TaskFinished, RunFinished)
+}
 _NESTED: Final = {cls: _optional_fields(cls) for cls in (Trigger, TaskInfo, Usage)}
 
 
@@ -78,14 +85,19 @@ def event_of(
 ) -> RunEvent:
     """The event that `body_of` and the columns came from."""
     row: dict[str, Any] = json.loads(body) if body else {}
-    row |= {"type": type_name, "run_id": run_id, "seq": seq, "at": at}
+    row["run_id"], row["seq"], row["at"] = run_id, seq, at
     if task is not None:
         row["task"] = task
     if attempt is not None:
         row["attempt"] = attempt
     if spec_text is not None:
         row["spec_text"] = spec_text
-    return from_dict(row)
+    plain = _PLAIN.get(type_name)
+    if plain is None or not row.keys() <= plain[1]:
+        return from_dict(row | {"type": type_name})
+    if "state" in row:
+        row["state"] = TaskState(row["state"])
+    return plain[0](**row)
 
 
 def clean(text: str) -> str:
