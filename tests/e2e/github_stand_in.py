@@ -1,0 +1,167 @@
+"""A stand-in for the part of GitHub's API that a run writes to, on loopback; ours, not GitHub's.
+
+It keeps comments and check runs in memory, pages its lists, and is as strict as GitHub where a slip would show:
+comments over 65,536 characters, more than 50 annotations, an unknown conclusion, text over 65,535 characters and
+unknown fields are answered with 422.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+REPOSITORY = "Codertocat/Hello-World"
+CHECK_FIELDS = {"name", "head_sha", "details_url", "external_id", "status", "started_at", "conclusion"} | {
+    "completed_at",
+    "output",
+    "actions",
+}
+CONCLUSIONS = {"action_required", "cancelled", "failure", "neutral", "success", "skipped", "timed_out"}
+
+
+class GitHubStandIn:
+    """Start it as a context manager; `requests` has every method and path, `refuse` answers writes with a status."""
+
+    def __init__(self) -> None:
+        self.comments: list[dict[str, Any]] = []
+        self.checks: list[dict[str, Any]] = []
+        self.history: list[tuple[str, str]] = []  # name of a check, its status or conclusion, as written
+        self.requests: list[tuple[str, str]] = []
+        self.refuse: int | None = None
+        stand_in = self
+
+        class Handler(_Handler):
+            github = stand_in
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> GitHubStandIn:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def someone_comments(self, body: str, *, login: str = "someone", kind: str = "User") -> None:
+        """Add a comment that isn't the action's."""
+        self.comments.append(self._comment(body, login, kind))
+
+    def _comment(self, body: str, login: str, kind: str) -> dict[str, Any]:
+        number = len(self.comments) + 1
+        return {
+            "id": number,
+            "url": f"{self.url}/repos/{REPOSITORY}/issues/comments/{number}",
+            "html_url": f"https://github.com/{REPOSITORY}/pull/2#issuecomment-{number}",
+            "body": body,
+            "user": {"login": login, "type": kind, "id": 41898282, "url": f"{self.url}/users/{login}"},
+            "created_at": "2026-11-23T00:00:00Z",
+            "updated_at": "2026-11-23T00:00:00Z",
+        }
+
+    def answer(self, method: str, target: str, body: dict[str, Any]) -> tuple[int, Any, int | None]:
+        """Status, JSON, and the total of a list that is to be paged."""
+        path = urlsplit(target).path.removeprefix(f"/repos/{REPOSITORY}")
+        query = parse_qs(urlsplit(target).query)
+        if method != "GET" and self.refuse is not None:
+            return self.refuse, {"message": "Resource not accessible by integration"}, None
+        if path == "":
+            return 200, {"full_name": REPOSITORY, "url": f"{self.url}/repos/{REPOSITORY}", "id": 1}, None
+        if re.fullmatch(r"/issues/\d+", path):
+            number = int(path.rsplit("/", 1)[1])
+            return 200, {"number": number, "url": f"{self.url}/repos/{REPOSITORY}/issues/{number}", "id": 1}, None
+        if re.fullmatch(r"/issues/\d+/comments", path):
+            if method == "GET":
+                return 200, self.comments, len(self.comments)
+            return self._write_comment(None, body)
+        if found := re.fullmatch(r"/issues/comments/(\d+)", path):
+            comment = next(each for each in self.comments if each["id"] == int(found[1]))
+            if method == "DELETE":
+                self.comments.remove(comment)
+                return 204, None, None
+            return (200, comment, None) if method == "GET" else self._write_comment(comment, body)
+        if found := re.fullmatch(r"/commits/([0-9a-f]+)/check-runs", path):
+            name = query.get("check_name", [None])[0]
+            runs = [run for run in self.checks if run["head_sha"] == found[1] and name in (None, run["name"])]
+            return 200, {"total_count": len(runs), "check_runs": runs}, None
+        if found := re.fullmatch(r"/commits/([0-9a-f]+)", path):
+            return 200, {"sha": found[1], "url": f"{self.url}/repos/{REPOSITORY}/commits/{found[1]}"}, None
+        if path == "/check-runs":
+            return self._write_check(None, body)
+        if found := re.fullmatch(r"/check-runs/(\d+)", path):
+            run = self.checks[int(found[1]) - 1]
+            return (200, run, None) if method == "GET" else self._write_check(run, body)
+        return 404, {"message": "Not Found"}, None
+
+    def _write_comment(self, comment: dict[str, Any] | None, body: dict[str, Any]) -> tuple[int, Any, None]:
+        if set(body) != {"body"} or not body["body"] or len(body["body"]) > 65_536:
+            return 422, {"message": "Validation Failed"}, None
+        if comment is not None:
+            comment["body"] = body["body"]
+            return 200, comment, None
+        self.comments.append(self._comment(body["body"], "github-actions[bot]", "Bot"))
+        return 201, self.comments[-1], None
+
+    def _write_check(self, run: dict[str, Any] | None, body: dict[str, Any]) -> tuple[int, Any, None]:
+        output = body.get("output") or {}
+        wrong = (
+            set(body) - CHECK_FIELDS
+            or (output and not {"title", "summary"} <= set(output))
+            or len(output.get("annotations") or []) > 50
+            or max(len(output.get("summary") or ""), len(output.get("text") or "")) > 65_535
+            or (body.get("conclusion") or "success") not in CONCLUSIONS
+            or (run is None and not {"name", "head_sha"} <= set(body))
+        )
+        if wrong:
+            return 422, {"message": "Validation Failed"}, None
+        status = 200
+        if run is None:
+            number = len(self.checks) + 1
+            run = {"id": number, "conclusion": None, "app": {"slug": "github-actions", "id": 15368}}
+            run |= {
+                "url": f"{self.url}/repos/{REPOSITORY}/check-runs/{number}",
+                "html_url": f"https://github.com/{number}",
+            }
+            self.checks.append(run)
+            status = 201
+        run |= body
+        if run.get("conclusion"):
+            run["status"] = "completed"  # a conclusion implies it
+        self.history.append((run["name"], run.get("conclusion") or run.get("status", "queued")))
+        return status, run, None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    github: GitHubStandIn
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length) or b"{}")
+        self.github.requests.append((self.command, self.path))
+        status, value, total = self.github.answer(self.command, self.path, body)
+        headers = {"Content-Type": "application/json"}
+        if total is not None:
+            query = parse_qs(urlsplit(self.path).query)
+            page, size = int(query.get("page", ["1"])[0]), int(query.get("per_page", ["30"])[0])
+            value = value[(page - 1) * size : page * size]
+            if page * size < total:
+                path = urlsplit(self.path).path
+                headers["Link"] = f'<{self.github.url}{path}?per_page={size}&page={page + 1}>; rel="next"'
+        content = b"" if value is None else json.dumps(value).encode()
+        self.send_response(status)
+        for name, text in headers.items():
+            self.send_header(name, text)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the tests read `requests`."""
