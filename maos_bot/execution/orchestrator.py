@@ -50,6 +50,7 @@ from maos_bot.execution.scheduler import (
     Stop,
     TimerDue,
 )
+from maos_bot.execution.spawn import keep_descriptors
 from maos_bot.execution.tree import Family, adopting
 from maos_bot.model import BAD_STATES, Outcome, Plan, RunStatus, Spec, Task, TaskState, Trigger
 from maos_bot.redact import Redactor
@@ -93,6 +94,7 @@ class Orchestrator:
         self._ran = False
         self._scratch: Path | None = None
         self._resources = contextlib.ExitStack()
+        self._devnull = -1
         self._inputs: list[Input] = []
         self._wake = asyncio.Event()
         self._cancelled = ""
@@ -113,7 +115,10 @@ class Orchestrator:
     async def run(self) -> RunFinished:
         """Run to the end; every event was emitted when it returns the last one. Nothing is left running."""
         self._emit(RunStarted, **self._beginning())
+        keep_descriptors()
         with self._resources, adopting():
+            self._devnull = os.open(os.devnull, os.O_RDONLY)
+            self._resources.callback(os.close, self._devnull)
             sampler = asyncio.ensure_future(self._sample())
             try:
                 self._put(Begin())
@@ -198,6 +203,7 @@ class Orchestrator:
             env={**self._base_env, **task_environment(task.env, self._environ), **own, "PWD": str(folder)},
             marker=os.fsencode(marker),
             new_file=self._new_file,
+            devnull=self._devnull,
             capture=Capture(self._redactor, sink),
             family=self._family,
             ended=lambda outcome: self._ended(task.id, outcome),

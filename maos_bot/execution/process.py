@@ -13,13 +13,13 @@ import contextlib
 import os
 import resource
 import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from maos_bot.execution.capture import PAUSE_S, Capture
 from maos_bot.execution.shell import Script, ShellError, plain_command, shell_command
+from maos_bot.execution.spawn import spawn
 from maos_bot.execution.tree import Family, Proc, has_marker, members, process_table, reap, send
 from maos_bot.model import Outcome, Task, TaskState
 
@@ -50,6 +50,7 @@ class CommandAttempt:
         env: Mapping[str, str],
         marker: bytes,
         new_file: Callable[[str], Path],
+        devnull: int,
         capture: Capture,
         family: Family,
         ended: Callable[[Outcome], None],
@@ -68,18 +69,18 @@ class CommandAttempt:
         self._crashed = crashed
         self._fd, writer = os.pipe()
         try:
-            self._popen, self._script = _start(task, folder, env, writer, new_file)
+            self.pid, self._script = _start(task, folder, env, (writer, devnull), new_file)
         except BaseException:
             os.close(self._fd)
             raise
         finally:
             os.close(writer)
         os.set_blocking(self._fd, False)
-        self.pid = self._popen.pid
         self.begun = loop.time()
         self.peak_mb: float | None = None
         self._open = True  # the pipe
         self._exited = False  # the first process
+        self._code: int | None = None  # its exit code; below 0 the signal that killed it
         self._collected: tuple[int, resource.struct_rusage] | None = None
         self._usage: resource.struct_rusage | None = None  # of the first process, once it has been waited for
         self._ending: tuple[TaskState, str] | None = None
@@ -194,7 +195,7 @@ class CommandAttempt:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # while its id can't have been given to another
         status, self._usage = self._collected or os.wait4(self.pid, 0)[1:]
-        self._popen.returncode = os.waitstatus_to_exitcode(status)  # or its destructor would wait for it
+        self._code = os.waitstatus_to_exitcode(status)
         self._family.running.discard(self.pid)
         self._drain()
         if not self._open and not self._family.has_strangers():
@@ -215,7 +216,7 @@ class CommandAttempt:
         """End by force what can't be ended in order."""
         send(self._members(), signal.SIGKILL)
         if self._usage is None:
-            self._popen.poll()
+            reap((self.pid,))
             self._family.running.discard(self.pid)
         self._finish()
 
@@ -236,13 +237,13 @@ class CommandAttempt:
         self._ended(self._outcome())
 
     def _outcome(self) -> Outcome:
-        code = self._popen.returncode
+        code = self._code
         if self._ending:
             state, reason = self._ending
         elif code == 0:
             state, reason = TaskState.SUCCEEDED, ""
         else:
-            state, reason = TaskState.FAILED, _failure(code)
+            state, reason = TaskState.FAILED, _failure(code or 0)
         usage = self._usage
         return Outcome(
             state=state,
@@ -302,27 +303,22 @@ class CommandAttempt:
 
 
 def _start(
-    task: Task, folder: Path, env: Mapping[str, str], writer: int, new_file: Callable[[str], Path]
-) -> tuple[subprocess.Popen[bytes], Script]:
+    task: Task, folder: Path, env: Mapping[str, str], streams: tuple[int, int], new_file: Callable[[str], Path]
+) -> tuple[int, Script]:
+    output, devnull = streams
     command = task.run or ""
     words = plain_command(command, task.shell, env)
     if words:
         # Not found, not executable, no program: the shell has the words and the exit code for it.
         with contextlib.suppress(OSError):
-            return _open(words, folder, env, writer), Script(words)
+            return spawn(words, folder=folder, env=env, output=output, devnull=devnull), Script(words)
     try:
         script = shell_command(command, task.shell, env, new_file)
-        return _open(script.argv, folder, env, writer), script
+        return spawn(script.argv, folder=folder, env=env, output=output, devnull=devnull), script
     except ShellError as error:
         raise StartError(str(error)) from None
     except (OSError, ValueError) as error:  # no room for a process; a NUL in the command or a variable
         raise StartError(f"could not start: {error}") from error
-
-
-def _open(argv: tuple[str, ...], folder: Path, env: Mapping[str, str], writer: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - running what the spec says is the point
-        argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, start_new_session=True
-    )
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -53,9 +53,7 @@ def plain_command(script: str, shell: str, env: Mapping[str, str]) -> tuple[str,
     words = tuple(line.split())
     if words[0] in _SHELL_WORDS or (words[0] in ("true", "false") and len(words) > 1):
         return None
-    if any(name.startswith("BASH_FUNC_") for name in env):
-        return None
-    return words
+    return None if "BASH_FUNC_" in "\0".join(env) else words
 
 
 def shell_command(script: str, shell: str, env: Mapping[str, str], new_file: Callable[[str], Path]) -> Script:
