@@ -64,7 +64,9 @@ class GitHubStandIn:
             "updated_at": "2026-11-23T00:00:00Z",
         }
 
-    def answer(self, method: str, target: str, body: dict[str, Any]) -> tuple[int, Any, int | None]:
+    def answer(  # noqa: PLR0911 - one return for each address
+        self, method: str, target: str, body: dict[str, Any]
+    ) -> tuple[int, Any, int | None]:
         """Status, JSON, and the total of a list that is to be paged."""
         path = urlsplit(target).path.removeprefix(f"/repos/{REPOSITORY}")
         query = parse_qs(urlsplit(target).query)
@@ -161,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _serve
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server's names
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Say nothing: the tests read `requests`."""
