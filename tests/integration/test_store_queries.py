@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from maos_bot.errors import StoreError
 from maos_bot.events import OutputChunk, RunEvent, RunFinished, RunStarted, TaskFinished, UsageRecorded
 from maos_bot.model import TaskState, Trigger, Usage
-from maos_bot.store.db import open_store
+from maos_bot.store.db import connect_read_only, open_store
 from maos_bot.store.ingest import ingest
 from maos_bot.store.queries import Queries
 from maos_bot.store.rows import RunFilter, RunSort
@@ -220,6 +221,16 @@ def test_pages_of_a_run_read_only_its_own_rows(path: Path) -> None:
 
     seen = plans_of(path, ask)
     assert not [step for step in seen if step.startswith("SCAN")], seen
+
+
+def test_the_questions_of_the_documentation_can_be_asked(path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "store.md").read_text()
+    questions = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    assert len(questions) >= 4
+    connection = connect_read_only(path)
+    for question in questions:
+        connection.execute(question).fetchall()
+    connection.close()
 
 
 def plans_of(path: Path, ask: object) -> list[str]:
