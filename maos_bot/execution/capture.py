@@ -25,7 +25,7 @@ Sink = Callable[[str, int, int], None]  # text, offset in bytes, bytes omitted r
 class Capture:
     """Feed it bytes as they arrive; it calls `sink(text, offset, omitted)`; then `close` it."""
 
-    __slots__ = ("_head", "_pending", "_redactor", "_sent", "_sink", "_size", "_tail", "omitted", "total")
+    __slots__ = ("_head", "_pending", "_redactor", "_sink", "_size", "_tail", "omitted", "total")
 
     def __init__(self, redactor: Redactor, sink: Sink) -> None:
         self._redactor = redactor
@@ -33,7 +33,6 @@ class Capture:
         self._head: _Text | None = None
         self._pending: list[bytes] = []  # read, and waiting to be joined into a piece
         self._size = 0  # bytes in `_pending`
-        self._sent = 0  # bytes of the head that were taken out of `_pending`
         self._tail: bytearray | None = None
         self.total = 0
         self.omitted = 0
@@ -66,16 +65,15 @@ class Capture:
 
     def close(self) -> None:
         """Let the rest leave: the end of the head, or the tail."""
-        self.flush()
         tail = self._tail or bytearray()
-        beyond = self.total - self._sent
-        if beyond > TAIL:
+        if self.total - HEAD > TAIL:
+            self.flush()
             self._send_tail(bytes(tail[-TAIL:]))
-        else:
-            for start in range(0, len(tail), PIECE):
-                self._send_head(bytes(tail[start : start + PIECE]))
-            if self._head:
-                self._emit(self._head.finish(), 0)
+        elif self.total:
+            rest = b"".join(self._pending) + tail
+            for start in range(0, len(rest) or 1, PIECE):
+                self._send_head(rest[start : start + PIECE], final=start + PIECE >= len(rest))
+        self._pending.clear()
         self._tail = self._head = None
 
     def _keep(self, data: bytes) -> None:
@@ -85,11 +83,10 @@ class Capture:
         if len(self._tail) > 2 * TAIL:
             del self._tail[:-TAIL]
 
-    def _send_head(self, data: bytes) -> None:
+    def _send_head(self, data: bytes, *, final: bool = False) -> None:
         if self._head is None:
             self._head = _Text(self._redactor, 0)
-        self._sent += len(data)
-        self._emit(self._head.feed(data), 0)
+        self._emit(self._head.feed(data, final=final), 0)
 
     def _send_tail(self, data: bytes) -> None:
         """Start at a line's beginning: half a line could hold half a secret; so could what the head held back."""
@@ -100,10 +97,9 @@ class Capture:
         self.omitted = text.offset - end_of_head
         omitted = self.omitted
         for start in range(begin, len(data), PIECE):
-            if self._emit(text.feed(data[start : start + PIECE]), omitted):
+            piece = text.feed(data[start : start + PIECE], final=start + PIECE >= len(data))
+            if self._emit(piece, omitted):
                 omitted = 0
-        if not self._emit(text.finish(), omitted) and omitted:
-            self._sink("", text.offset, omitted)
 
     def _emit(self, piece: tuple[str, int], omitted: int) -> bool:
         shown, offset = piece
@@ -134,7 +130,3 @@ class _Text:
         undecoded = len(self._decoder.getstate()[0])
         self.offset = self._fed - undecoded - len(self._stream.held.encode("utf-8", "surrogateescape"))
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), before
-
-    def finish(self) -> tuple[str, int]:
-        """The rest."""
-        return self.feed(b"", final=True)
