@@ -68,7 +68,8 @@ def make_plan(
             parallel_s=makespans[ExecutionMode.PARALLEL],
             pipelined_s=makespans[ExecutionMode.PIPELINED],
             makespan_s=makespan,
-            lower_bound_s=min(makespan, lower_bound(problem)),  # sums in another order may differ in the last digit
+            # The same sum in another order may differ in its last digit: a bound lies below all of them.
+            lower_bound_s=min(lower_bound(problem), *makespans.values()),
             speedup=sequential / makespan if makespan > 0 else 1.0,
         ),
         tasks=_placed(graph, schedules[chosen], [each.basis for each in expected], group_of, stage_of),
