@@ -123,7 +123,7 @@ def execute(
         followers: list[Sink] = [builder, writer, *sinks]
         if config.events:
             followers.append(stack.enter_context(_ndjson(config.events)))
-        view = _view(config, followers)
+        view = _view(config, followers, builder)
 
         def emit(event: RunEvent) -> None:
             for follower in followers:
@@ -248,8 +248,14 @@ def _database(config: Config) -> Path:
     return config.db
 
 
-def _view(config: Config, followers: list[Sink]) -> View:
-    view = open_view(sys.stderr, environ=os.environ, quiet=config.quiet, token=secrets.token_hex(16))
+def _view(config: Config, followers: list[Sink], builder: ReportBuilder) -> View:
+    view = open_view(
+        sys.stderr,
+        report=builder.report,
+        environ=os.environ,
+        quiet=config.quiet,
+        token=secrets.token_hex(16),
+    )
     followers.append(view)
     return view
 

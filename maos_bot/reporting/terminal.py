@@ -8,12 +8,12 @@ in a line (runner `ActionCommand.cs`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, TextIO
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from maos_bot.events import OutputChunk, RunEvent, RunFinished, RunStarted, TaskFinished, TaskStarted
 from maos_bot.model import BAD_STATES, TaskState
-from maos_bot.reporting.report import ReportBuilder, RunReport
+from maos_bot.reporting.report import RunReport
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,6 +40,9 @@ _CONTROL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], None)
 del _CONTROL[0x0A], _CONTROL[0x09]
 
 
+LONGEST_PATH: Final = 12  # tasks of the critical path that are named
+
+
 class View(Protocol):
     """A sink that shows the run; `close` puts the terminal back."""
 
@@ -48,12 +51,17 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
-def open_view(stream: TextIO, *, environ: Mapping[str, str], quiet: bool, token: str) -> View:
-    """The view that fits: progress on a TTY, blocks in a log. `token` (random) guards output in GitHub Actions."""
+def open_view(
+    stream: TextIO, *, report: Callable[[], RunReport], environ: Mapping[str, str], quiet: bool, token: str
+) -> View:
+    """The view that fits: progress on a TTY, blocks in a log.
+
+    `report` gives the run as it stands, for the last lines; `token` (random) guards output in GitHub Actions.
+    """
     actions = environ.get("GITHUB_ACTIONS") == "true"
     if quiet or actions or not stream.isatty() or environ.get("TERM") == "dumb":
-        return PlainView(stream, quiet=quiet, token=token if actions else "")
-    return ProgressView(stream)
+        return PlainView(stream, report=report, quiet=quiet, token=token if actions else "")
+    return ProgressView(stream, report=report)
 
 
 def seconds(value: float | None) -> str:
@@ -95,6 +103,8 @@ def final_lines(report: RunReport) -> list[str]:
     speed = f", {report.speedup:.2f} times as fast as one after the other" if report.speedup else ""
     lines.append(f"{report.status}: {counts or 'no task'}; {seconds(report.wall_s)} ({report.mode}{speed})")
     path = [step.task for step in report.critical_path]
+    if len(path) > LONGEST_PATH:
+        path[LONGEST_PATH // 2 : -LONGEST_PATH // 2] = [f"({len(path) - LONGEST_PATH} more)"]
     if len(path) > 1:
         lines.append(f"critical path: {' > '.join(path)}")
     return lines
@@ -103,11 +113,13 @@ def final_lines(report: RunReport) -> list[str]:
 class PlainView:
     """A block for each attempt that ended; with `quiet` only for those that failed, and the last lines."""
 
-    def __init__(self, stream: TextIO, *, quiet: bool = False, token: str = "") -> None:
+    def __init__(
+        self, stream: TextIO, *, report: Callable[[], RunReport], quiet: bool = False, token: str = ""
+    ) -> None:
         self._stream = stream
         self._quiet = quiet
         self._token = token
-        self._builder = ReportBuilder()
+        self._report = report
         self._starts: dict[str, TaskStarted] = {}
         self._output: dict[str, list[str]] = {}
 
@@ -118,7 +130,6 @@ class PlainView:
                 pieces.append(f"\n[... {event.omitted:,} bytes left out ...]\n")
             pieces.append(event.text)
             return
-        self._builder.add(event)
         if isinstance(event, RunStarted):
             if not self._quiet:
                 self._write(f"{event.name or event.spec_path}: {len(event.tasks)} tasks, {event.mode}\n")
@@ -127,7 +138,7 @@ class PlainView:
         elif isinstance(event, TaskFinished):
             self._ended(event)
         elif isinstance(event, RunFinished):
-            self._write("\n".join(self._escaped(line) for line in final_lines(self._builder.report())) + "\n")
+            self._write("\n".join(self._escaped(line) for line in final_lines(self._report())) + "\n")
 
     def close(self) -> None:
         self._stream.flush()
@@ -165,12 +176,12 @@ class PlainView:
 class ProgressView:
     """What runs now, with its time and last line of output; what ended scrolls away above."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, report: Callable[[], RunReport]) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._console = Console(file=stream, highlight=False)
-        self._builder = ReportBuilder()
+        self._report = report
         self._starts: dict[str, TaskStarted] = {}
         self._output: dict[str, list[str]] = {}
         self._last: dict[str, str] = {}
@@ -193,7 +204,6 @@ class ProgressView:
             if lines:
                 self._last[event.task] = lines[-1].strip()
             return
-        self._builder.add(event)
         if isinstance(event, RunStarted):
             self._total = len(event.tasks)
         elif isinstance(event, TaskStarted):
@@ -202,7 +212,7 @@ class ProgressView:
             self._ended(event)
         elif isinstance(event, RunFinished):
             self._live.stop()
-            for line in final_lines(self._builder.report()):
+            for line in final_lines(self._report()):
                 self._console.print(line, markup=False)
 
     def _ended(self, event: TaskFinished) -> None:
