@@ -103,6 +103,12 @@ def healthz() -> Any:
         return {"status": "unavailable", "reason": error.message}, 503
 
 
+@pages.get("/favicon.ico")
+def favicon() -> Any:
+    """What browsers ask for where no page names it, such as beside plain text."""
+    return current_app.send_static_file("maos.svg")
+
+
 @contextmanager
 def _history() -> Iterator[Queries]:
     queries = Queries(current_app.config["MAOS_DB"], clock=current_app.config["MAOS_CLOCK"])

@@ -1,6 +1,7 @@
-/* The one thing htmx can't say on its own: that a running run's page has lost contact, and that it has it again. */
+/* What htmx can't say on its own: that the page of a running run follows it, has lost contact, has it again. */
 (function () {
   "use strict";
+  document.documentElement.classList.add("scripted");
   function say(event, lost) {
     var note = document.getElementById("contact");
     if (event.target.id === "live" && note) {

@@ -1,0 +1,176 @@
+"""The dashboard's pages in a real Chromium: usable by everyone, at any width, in light and dark, without scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from maos_bot.model import Trigger
+from tests.e2e.dashboard import PHONE, WIDE, chromium, serving, watched
+from tests.factories import PIPELINE, Ending, make_history, make_run, renamed, store_runs
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A served history: the address of each kind of page."""
+    now = time.time()  # stands still, or the running run would be lost before the last test
+    history = make_history(now=now, count=60)
+    path = store_runs(tmp_path_factory.mktemp("site") / "maos.db", history)
+    failed, running = history[-2][0].run_id, history[-1][0].run_id
+    with serving(path, clock=lambda: now) as url:
+        yield {
+            "": url,
+            "runs": url,
+            "failed": f"{url}runs/{failed}",
+            "running": f"{url}runs/{running}",
+            "task": f"{url}runs/{failed}/tasks/unit-api",
+            "missing": f"{url}runs/nope",
+        }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("name", ["runs", "failed", "running", "task"])
+def test_a_page_is_accessible_fits_and_does_nothing_it_must_not(
+    browser: Browser, site: dict[str, str], name: str, size: tuple[int, int], scheme: str
+) -> None:
+    with watched(browser, site[""], size=size, scheme=scheme) as seen:
+        seen.page.goto(site[name])
+        for summary in seen.page.locator("summary").all():
+            summary.click()
+        seen.axe()
+        assert seen.overflow() <= 0
+        seen.check()
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_the_empty_page_and_the_error_page_are_accessible(
+    browser: Browser, site: dict[str, str], tmp_path: Path, size: tuple[int, int]
+) -> None:
+    with serving(tmp_path / "none.db") as url, watched(browser, url, size=size) as seen:
+        seen.page.goto(url)
+        assert "maos init" in seen.page.inner_text("main")
+        seen.axe()
+        assert seen.overflow() <= 0
+        seen.check()
+    with watched(browser, site[""], size=size) as seen:
+        seen.page.goto(site["missing"])
+        seen.axe()
+
+
+def test_without_scripts_filters_paging_and_links_work(browser: Browser, site: dict[str, str]) -> None:
+    with watched(browser, site[""], scripts=False) as seen:
+        page = seen.page
+        page.goto(site["runs"])
+        page.select_option("#f-status", "failed")
+        page.click("text=Filter")
+        assert "status=failed" in page.url
+        rows = page.locator("#results tbody tr")
+        assert rows.count() > 1
+        assert {row.inner_text().split()[0] for row in rows.all()} == {"Failed"}
+        rows.first.locator("a.name").click()
+        assert page.locator(".failure .log").count() >= 1
+        assert page.locator(".lane-bars").count() == 12
+        page.locator("#tasks a.name").nth(4).click()
+        assert "test_total_is_rounded" in page.inner_text(".log.full")
+        page.goto(site["runs"])
+        page.click("text=Older runs")
+        assert "before=" in page.url
+        page.click("a.button:text-is('Newest')")
+        assert page.locator("#results tbody tr").count() == 50
+
+
+def test_without_scripts_a_running_run_says_how_to_see_more(browser: Browser, site: dict[str, str]) -> None:
+    with watched(browser, site[""], scripts=False) as seen:
+        seen.page.goto(site["running"])
+        seen.page.click("text=Load the page again")
+        assert seen.page.locator(".lane-bars").count() == 12
+
+
+def test_filters_take_effect_as_they_are_typed_and_going_back_undoes_them(
+    browser: Browser, site: dict[str, str]
+) -> None:
+    with watched(browser, site[""]) as seen:
+        page = seen.page
+        page.goto(site["runs"])
+        page.locator("#f-text").press_sequentially("adaeze", delay=15)
+        page.wait_for_url("**/?text=adaeze")
+        assert set(page.locator("#results tbody .sub >> text=by").all_inner_texts()) <= {
+            "pull request by adaeze",
+            "push by adaeze",
+        }
+        assert page.evaluate("document.activeElement.id") == "f-text"
+        page.select_option("#f-status", "failed")
+        page.wait_for_url("**/?text=adaeze&status=failed")
+        page.go_back()
+        page.wait_for_url("**/?text=adaeze")
+        page.go_back()
+        page.wait_for_url(site["runs"])
+        page.wait_for_function("() => document.querySelectorAll('#results tbody tr').length === 50")
+        seen.check()
+
+
+def test_a_filter_that_says_nothing_is_named_beside_the_field(browser: Browser, site: dict[str, str]) -> None:
+    with watched(browser, site[""]) as seen:
+        page = seen.page
+        page.goto(site["runs"])
+        page.fill("#f-pr", "twelve")
+        page.wait_for_selector("#filter-note:not(:empty)")
+        assert page.inner_text("#filter-note") == "The pull request is a number, such as 412."
+        assert page.locator("#results tbody tr").count() == 50
+        page.fill("#f-pr", "412")
+        page.wait_for_url("**/?pr=412")
+        assert page.inner_text("#filter-note") == ""
+
+
+def test_the_keyboard_reaches_the_content_the_filters_and_the_runs(browser: Browser, site: dict[str, str]) -> None:
+    with watched(browser, site[""]) as seen:
+        page = seen.page
+        page.goto(site["runs"])
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "main"
+        reached = set()
+        for _ in range(45):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate("document.activeElement.id || document.activeElement.closest('ol')?.className"))
+        assert {"strip", "f-text", "f-status", "f-branch", "f-pr", "f-since", "f-min"} <= reached
+        assert any(str(name).startswith("run-") for name in reached)
+
+
+def test_hostile_text_does_nothing_in_a_browser(browser: Browser, tmp_path: Path) -> None:
+    jobs = renamed(PIPELINE[:5], HOSTILE)
+    trigger = Trigger(event="push", actor=HOSTILE, ref=HOSTILE, sha=HOSTILE, url="javascript:document.title='owned'")
+    run = make_run(
+        name=HOSTILE, jobs=jobs, trigger=trigger, endings={jobs[1].id: Ending(log=(HOSTILE,), reason=HOSTILE)}
+    )
+    with serving(store_runs(tmp_path / "maos.db", [run])) as url, watched(browser, url) as seen:
+        page = seen.page
+        page.goto(f"{url}?text=&branch=%3Cimg%20src=x%20onerror=alert(1)%3E")
+        page.goto(url)
+        page.click("#results a.name")
+        page.wait_for_selector(".failure .log")
+        assert HOSTILE in page.inner_text(".failure .log")
+        page.locator("#tasks a.name").nth(1).click()
+        page.wait_for_selector(".log.full")
+        assert HOSTILE in page.inner_text("h1")
+        assert "owned" not in page.title().replace(HOSTILE, "")
+        assert page.locator("img").count() == 0
+        page.click("text=Plain text")
+        assert page.evaluate("document.contentType") == "text/plain"
+        seen.check()
