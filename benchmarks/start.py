@@ -1,6 +1,6 @@
 """How long the commands that people type most take to answer: CPU seconds of the whole process.
 
-`python -m benchmarks.start [--quick] [--json]`. The least of several runs, for everything else only adds to it; an empty
+`python -m benchmarks.start [--quick] [--json]`. The least of several runs, for all else only adds to it; an empty
 Python process in the same run is the bound.
 """
 
