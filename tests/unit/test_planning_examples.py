@@ -180,6 +180,12 @@ def test_backfill_lets_long_tasks_by_in_the_share_that_is_left() -> None:
     assert list(simulate(low, ranks=[9.0, 8.0, 1.0]).starts) == [0, 5, 0]
 
 
+def test_the_share_that_is_left_is_given_away_once() -> None:
+    # The head (8 of 10) waits for the first task (4) until 5; 2 are left beside it: for one of the long tasks.
+    low = Problem.from_numbers([5.0, 3.0, 50.0, 50.0], [[]] * 4, [[4], [8], [2], [2]], [10])
+    assert list(simulate(low, ranks=[9.0, 8.0, 2.0, 1.0]).starts) == [0, 5, 0, 8]
+
+
 def test_conservative_keeps_headroom_and_plans_for_the_slow_case() -> None:
     tasks = [task(f"t{number}", None, memory_mb=500) for number in range(2)]
     balanced = plan(tasks, memory_mb=1000)
