@@ -120,10 +120,13 @@ class Orchestrator:
             self._devnull = os.open(os.devnull, os.O_RDONLY)
             self._resources.callback(os.close, self._devnull)
             sampler = asyncio.ensure_future(self._sample())
+            sampler.add_done_callback(lambda _: self._wake.set())
             try:
                 self._put(Begin())
                 while not self._scheduler.done:
                     await self._turn()
+                    if sampler.done():
+                        sampler.result()  # it ends only by an error
             finally:
                 sampler.cancel()
                 await self._end_rest()
@@ -170,6 +173,7 @@ class Orchestrator:
         try:
             attempt = self._attempt(self._tasks[start.task], start.attempt)
             pid = attempt.pid
+            self._running[start.task] = attempt
         except StartError as error:
             failure = str(error)
         except Exception as error:  # noqa: BLE001 - raised again when the run was recorded to its end
@@ -187,8 +191,6 @@ class Orchestrator:
         )
         if pid is None:
             self._put(AttemptEnded(start.task, Outcome(state=TaskState.FAILED, reason=failure)))
-        else:
-            self._running[start.task] = attempt
 
     def _attempt(self, task: Task, number: int) -> CommandAttempt:
         def sink(text: str, offset: int, omitted: int) -> None:

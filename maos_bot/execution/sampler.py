@@ -39,7 +39,7 @@ class Sampler:
         for root, started in begun.items():
             used, since = self._before.get(root, (0.0, started))
             passed = now - since
-            if root in table and passed > 0:
+            if passed > 0 and memory[root] > 0:  # a zombie holds no memory: that tree has ended
                 # A member that was not waited for takes its time with it: a sum that shrank says nothing, so 0.
                 percent = max(cpu[root] - used, 0.0) / passed / self._cpus * 100
                 samples[root] = Sample(memory[root], percent)

@@ -72,7 +72,7 @@ def test_a_stopped_process_dies_too(tmp_path: Path) -> None:
         "(sleep 60 & echo $! > a.pid) > /dev/null 2>&1",
         "setsid sleep 60 > /dev/null 2>&1 & echo $! > a.pid; sleep 0.1",
         "(setsid bash -c 'echo $$ > a.pid; exec sleep 60' &) ; sleep 0.2",
-        "(setsid bash -c 'echo $$ > a.pid; trap \"\" TERM; sleep 60 & echo $! > b.pid; wait' > /dev/null &) ; sleep 0.2",
+        "(setsid bash -c 'echo $$ > a.pid; trap \"\" TERM; sleep 60 & echo $! > b.pid; wait' >/dev/null &) ; sleep .2",
         "set -m; sleep 60 & echo $! > a.pid",
         "nohup sleep 60 > /dev/null 2>&1 & echo $! > a.pid",
     ],
