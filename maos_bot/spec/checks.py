@@ -13,7 +13,8 @@ from maos_bot.spec.matrix import Variant
 from maos_bot.spec.nodes import Document, shorten
 from maos_bot.spec.suggest import Suggester
 
-_MOST_CYCLES: Final = 50
+_MOST_CYCLES: Final = 20
+_LONGEST_CYCLE: Final = 40
 _AGENT_KEYS: Final = ("tools", "model")
 _EVENTS: Final = (
     "pull_request",
@@ -39,7 +40,9 @@ def check(
     """Add every problem between the parts of a spec to the document."""
     tasks: dict[str, dict[str, Any]] = data.get("tasks", {})
     written = _written_ids(document)
-    if not written and "goal" not in _keys(document, ()):
+    keys = _keys(document, ())
+    # Where `tasks` stands but is no mapping, that has been said already.
+    if not written and "goal" not in keys and keys and ("tasks" not in keys or keys["tasks"][1].parts == {}):
         document.at(("tasks",), "the spec has no tasks", "give one: `tasks: {test: {run: make test}}`")
     owners = {task_id: task_id for task_id in written}
     for task_id, group in variants.items():
@@ -52,19 +55,29 @@ def check(
                     f"rename `{shorten(task_id)}` or `{shorten(owner)}`",
                     key=True,
                 )
-    teams = list(data.get("teams", {}))
+    near_teams = _near_teams(data, suggester)
     limits = _limits(data)
     graph: Graph = {}
     for task_id, task in tasks.items():
         _check_kind(document, task_id, task)
-        _check_team(document, task_id, task, teams, suggester)
+        _check_team(document, task_id, task, near_teams)
         _check_demand(document, task_id, task, limits, suggester)
         _check_events(document, task_id, task, suggester)
         graph[task_id] = _check_needs(document, task_id, task, owners, suggester)
     for cycle in cycles(graph):
         line, column = _need_mark(document, cycle[0], graph[cycle[0]][cycle[1]])
-        shown = " -> ".join(shorten(task_id) for task_id in cycle)
-        document.add(line, column, f"the tasks need each other in a circle: {shown}", "remove one of these needs")
+        document.add(
+            line, column, f"the tasks need each other in a circle: {show_cycle(cycle)}", "remove one of these needs"
+        )
+
+
+def show_cycle(cycle: list[str]) -> str:
+    """A cycle's members in order; of a very long one both ends."""
+    members = [shorten(task_id) for task_id in cycle]
+    if len(members) > _LONGEST_CYCLE:
+        half = _LONGEST_CYCLE // 2
+        members[half:-half] = [f"({len(members) - 2 * half:,} more)"]
+    return " -> ".join(members)
 
 
 def _written_ids(document: Document) -> list[str]:
@@ -96,22 +109,28 @@ def _check_kind(document: Document, task_id: str, task: Mapping[str, Any]) -> No
                 )
 
 
-def _check_team(
-    document: Document, task_id: str, task: Mapping[str, Any], teams: list[str], suggester: Suggester
-) -> None:
+def _near_teams(data: Mapping[str, Any], suggester: Suggester) -> dict[str, str]:
+    """Teams that tasks name, that aren't declared, and that are nearly a declared one: slip to what was meant."""
+    declared: Mapping[str, Any] = data.get("teams", {})
+    used = dict.fromkeys(task["team"] for task in data.get("tasks", {}).values() if "team" in task)
+    near = {team: suggester.word(team, declared, cutoff=0.75) for team in used if team not in declared}
+    return {team: meant for team, meant in near.items() if meant}
+
+
+def _check_team(document: Document, task_id: str, task: Mapping[str, Any], near_teams: Mapping[str, str]) -> None:
     """A team needs no declaration, but one that is nearly a declared one is a slip."""
-    team = task.get("team")
-    if team and team not in teams and (near := suggester.word(team, teams, cutoff=0.75)):
-        hint = f"did you mean `{near}`? else declare it under `teams`"
+    team = task.get("team", "")
+    if team in near_teams:
+        hint = f"did you mean `{near_teams[team]}`? else declare it under `teams`"
         document.at(("tasks", task_id, "team"), f"unknown team `{shorten(team)}`", hint)
 
 
 def _check_events(document: Document, task_id: str, task: Mapping[str, Any], suggester: Suggester) -> None:
     """Any event may be named, but one that is nearly a usual one is a slip."""
-    for event in task.get("when", {}).get("events", ()):
+    for index, event in enumerate(task.get("when", {}).get("events", ())):
         if event not in _EVENTS and (near := suggester.word(event, _EVENTS, cutoff=0.8)):
             hint = f"did you mean `{near}`?"
-            document.at(("tasks", task_id, "when", "events"), f"unknown event `{shorten(event)}`", hint)
+            document.at(("tasks", task_id, "when", "events", index), f"unknown event `{shorten(event)}`", hint)
 
 
 def _limits(data: Mapping[str, Any]) -> dict[str, float | None]:

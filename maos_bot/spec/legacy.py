@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from maos_bot.errors import ConfigError
-from maos_bot.spec.checks import cycles
+from maos_bot.spec.checks import cycles, show_cycle
 from maos_bot.spec.scalars import Fault, check_pattern
 
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -180,7 +180,7 @@ def _break_cycles(tasks: list[_Task], notes: list[str]) -> None:
     while found := list(cycles({task.id: {need: need for need in task.needs} for task in tasks})):
         for cycle in found:
             by_id[cycle[-2]].needs.remove(cycle[-1])
-            notes.append(f"tasks needed each other in a circle ({' -> '.join(cycle)}): the last need was dropped")
+            notes.append(f"tasks needed each other in a circle ({show_cycle(cycle)}): the last need was dropped")
 
 
 def _note_states(tasks: list[dict[str, Any]], notes: list[str]) -> None:

@@ -59,7 +59,7 @@ def _error(document: Document) -> SpecError:
     problems = list(dict.fromkeys(document.problems))
     if document.dropped:
         last = max(problems)
-        more = f"and {document.dropped} more problems"
+        more = f"\u2026 and {document.dropped} more problems"
         problems.append(SpecProblem(path=last.path, line=last.line, column=last.column, message=more))
     return SpecError(problems)
 

@@ -19,7 +19,7 @@ from maos_bot.spec.suggest import Suggester
 MAX_VARIANTS: Final = 256  # as GitHub Actions
 _LONGEST_PART: Final = 40
 
-_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_EXPRESSION = re.compile(r"\$\{\{([^{}]*)\}\}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 

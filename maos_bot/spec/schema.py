@@ -20,14 +20,14 @@ SCHEMA_FILE: Final = Path(__file__).with_name("schema.json")
 
 NAME: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 ENV_NAME: Final = r"^[^=\s]+$"
-SHELL: Final = r"^(bash|sh|python)$|\{0\}"
+SHELL: Final = r"^(bash|sh|python|pwsh)$|\{0\}"
 
 MAX_MINUTES: Final = 43_200  # thirty days
 MAX_QUANTITY: Final = 1e12
 
 Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1)]
-Shell = Annotated[str, Field(pattern=SHELL, examples=["bash", "sh", "python", "perl {0}"])]
+Shell = Annotated[str, Field(pattern=SHELL, examples=["bash", "sh", "python", "pwsh", "perl {0}"])]
 Glob = Annotated[str, Field(min_length=1, json_schema_extra={"format": "path-pattern"})]
 Globs = Glob | list[Glob]
 Scalar = str | float | bool
@@ -44,7 +44,7 @@ Tool = Literal["read", "search", "edit", "run"]
 _TIMEOUT = "Minutes after which an attempt is ended, with all processes it started. Fractions are fine: 0.5."
 _ATTEMPTS = "How often the task is tried before it counts as failed; 1 is no retry."
 _DELAY = "Seconds before the second attempt; doubles with each further one."
-_SHELL = "What runs the script: bash, sh, python, or a command with {0} where the script's path goes."
+_SHELL = "What runs the script: bash, sh, python, pwsh, or a command with {0} where the script's path goes."
 _DIRECTORY = "Directory to run in, relative to the repository's root."
 _ENV = "Environment variables; numbers and switches keep the text they are written with."
 _CONTINUE = "Whether a failure of the task lets what needs it run on, and the run succeed."

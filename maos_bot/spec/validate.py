@@ -240,7 +240,7 @@ def _allows_nothing(schema: dict[str, Any]) -> bool:
 
 def _pattern_hint(pattern: str) -> str:
     if "{0}" in pattern.replace("\\", ""):
-        return "use bash, sh, python, or a command that holds {0} where the script's path goes"
+        return "use bash, sh, python, pwsh, or a command that holds {0} where the script's path goes"
     if pattern.startswith("^[^="):
         return "a variable's name holds no `=` and no space"
     return _NAME_HINT
