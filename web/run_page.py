@@ -13,7 +13,7 @@ from maos_bot.model import RunStatus, TaskState
 from maos_bot.reporting.report import ReportBuilder, RunReport, TaskReport
 from maos_bot.store.queries import Queries
 from maos_bot.store.rows import LOST, RunRow
-from web import ansi, charts, words
+from web import ansi, charts, timeline, words
 from web.runs_page import trigger_words
 
 FAILURES_SHOWN: Final = 5
@@ -64,19 +64,6 @@ class TimeItem:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LaneView:
-    """One line of the timeline, with its words."""
-
-    index: int
-    id: str
-    title: str
-    mark: words.Mark
-    row: charts.Row
-    label: str
-    time: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TaskLine:
     """One task in the table; figures as in `maos show --json`."""
 
@@ -123,7 +110,7 @@ class RunPage:
     mode: str
     because: str
     chart: charts.Timeline
-    lanes: tuple[LaneView, ...]
+    lanes: tuple[timeline.LaneView, ...]
     tasks: tuple[TaskLine, ...]
     about: tuple[tuple[str, str], ...]
     spec_text: str
@@ -135,11 +122,7 @@ def build(queries: Queries, run_id: str, *, now: float) -> RunPage:
     report = report_of_run(queries, row, now=now)
     figures = report.to_json()
     failures = report.failures
-    path = frozenset(step.task for step in report.critical_path)
-    lanes = [lane_of(task, critical=task.id in path and not report.running) for task in _by_start(report)]
-    chart = charts.timeline(
-        lanes, wall_s=report.wall_s, predicted_s=report.predicted.get("makespan_s"), running=row.status == "running"
-    )
+    chart = timeline.chart_of(report, live=row.status == RunStatus.RUNNING)
     usage = figures["usage"]
     return RunPage(
         run_id=run_id,
@@ -178,7 +161,7 @@ def build(queries: Queries, run_id: str, *, now: float) -> RunPage:
         mode=report.mode,
         because=report.chosen_because,
         chart=chart,
-        lanes=_lane_views(report, chart),
+        lanes=timeline.lanes(report, chart),
         tasks=tuple(_task_line(index, task, figures) for index, task in enumerate(report.tasks.values())),
         about=_about(report, row),
         spec_text=queries.spec_text(run_id),
@@ -253,10 +236,7 @@ def _time_left(report: RunReport) -> str:
 def last_lines(pieces: Iterable[str], *, lines: int = LOG_LINES) -> Markup:
     """The last lines of a log, safe to show; memory is bounded whatever the log's length."""
     text, _ = tail(pieces, limit=_LOG_BYTES)
-    ending = ansi.plain(text).rstrip("\n").split("\n")[-lines:] if "\x1b" not in text else None
-    if ending is not None:
-        return Markup("") if ending == [""] else ansi.to_markup("\n".join(ending))
-    return ansi.to_markup("\n".join(text.rstrip("\n").split("\n")[-lines:]))
+    return ansi.to_markup("\n".join(text.rstrip().split("\n")[-lines:]))
 
 
 def tail(pieces: Iterable[str], *, limit: int) -> tuple[str, int]:
@@ -276,90 +256,9 @@ def tail(pieces: Iterable[str], *, limit: int) -> tuple[str, int]:
     return text, total
 
 
-def lane_of(task: TaskReport, *, critical: bool) -> charts.Lane:
-    """The task as the timeline's geometry wants it."""
-    return charts.Lane(
-        id=task.id,
-        state=str(task.state),
-        ready_s=task.ready_s,
-        attempts=tuple(
-            charts.AttemptSpan(
-                attempt=attempt.attempt,
-                started_s=attempt.started_s,
-                finished_s=attempt.finished_s,
-                state=str(attempt.state),
-            )
-            for attempt in task.attempt_list
-            if attempt.started_s is not None
-        ),
-        ended_s=task.finished_s,
-        predicted_start_s=task.predicted_start_s,
-        predicted_finish_s=task.predicted_finish_s,
-        critical=critical,
-    )
-
-
-def waited_words(task: TaskReport) -> str:
-    """Why a task waited after its needs were met, and what let it go on; empty where it didn't."""
-    if not task.queued_s or task.queued_s < 0.05:
-        return ""
-    reason = f" for {task.wait_reason}" if task.wait_reason else ""
-    freed = f", until {task.freed_by} ended" if task.freed_by else ""
-    return f"waited {words.duration(task.queued_s)}{reason}{freed}"
-
-
-def _by_start(report: RunReport) -> list[TaskReport]:
-    """In order of their starts, then the ones to come as planned: a waterfall."""
-
-    def key(item: tuple[int, TaskReport]) -> tuple[bool, float, int]:
-        index, task = item
-        start = task.started_s if task.started_s is not None else task.predicted_start_s
-        return task.started_s is None, start if start is not None else float("inf"), index
-
-    return [task for _, task in sorted(enumerate(report.tasks.values()), key=key)]
-
-
-def _lane_views(report: RunReport, chart: charts.Timeline) -> tuple[LaneView, ...]:
-    places = {id_: index for index, id_ in enumerate(report.tasks)}
-    views = []
-    for row in chart.rows:
-        task = report.tasks[row.id]
-        ran = [segment for segment in row.segments if segment.kind == charts.RUN]
-        views.append(
-            LaneView(
-                index=places[row.id],
-                id=row.id,
-                title=task.title,
-                mark=words.mark(row.state),
-                row=row,
-                label=_lane_label(task, row),
-                time=words.duration(ran[-1].seconds) if ran else words.UNKNOWN,
-            )
-        )
-    return tuple(views)
-
-
-def _lane_label(task: TaskReport, row: charts.Row) -> str:
-    parts = [f"{task.title}: {words.mark(row.state).word.lower()}"]
-    waited = waited_words(task)
-    if waited:
-        parts.append(waited)
-    runs = [segment for segment in row.segments if segment.kind == charts.RUN]
-    for segment in runs:
-        which = f"attempt {segment.attempt} " if len(runs) > 1 else ""
-        parts.append(f"{which}ran {words.duration(segment.seconds)}")
-    if task.started_s is not None:
-        parts.append(f"from {words.duration(task.started_s)}")
-    if row.predicted is not None:
-        parts.append(f"predicted {words.duration(row.predicted.seconds)} from {words.duration(task.predicted_start_s)}")
-    if row.critical:
-        parts.append("on the critical path")
-    return ", ".join(parts)
-
-
 def _task_line(index: int, task: TaskReport, figures: Mapping[str, Any]) -> TaskLine:
     shown = figures["tasks"][task.id]
-    note = task.reason or waited_words(task)
+    note = task.reason or timeline.waited_words(task)
     if task.retry_in_s is not None:
         note = f"next attempt in {words.duration(task.retry_in_s)}: {task.reason}"
     return TaskLine(

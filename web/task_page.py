@@ -12,7 +12,8 @@ from maos_bot.model import TaskState
 from maos_bot.reporting.report import RunReport, TaskReport
 from maos_bot.store.queries import Queries
 from web import ansi, words
-from web.run_page import report_of_run, tail, waited_words
+from web.run_page import report_of_run, tail
+from web.timeline import waited_words
 
 LOG_LIMIT: Final = 256 * 1024  # characters of a log on the page; the plain text has all of it
 

@@ -11,7 +11,8 @@ from playwright.sync_api import Browser
 
 from maos_bot.model import Trigger
 from tests.e2e.dashboard import PHONE, WIDE, chromium, serving, watched
-from tests.factories import PIPELINE, Ending, make_history, make_run, renamed, store_runs
+from tests.factories import make_history, make_run, store_runs
+from tests.pipeline import PIPELINE, Ending, renamed
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -13,7 +13,8 @@ from maos_bot.model import TaskState, Trigger, Usage
 from maos_bot.reporting.report import report_of
 from maos_bot.store.db import open_store
 from maos_bot.store.queries import Queries
-from tests.factories import PYTEST_FAILURE, START, Ending, make_history, make_run, store_runs
+from tests.factories import START, make_history, make_run, store_runs
+from tests.pipeline import PYTEST_FAILURE, Ending
 from web import create_app
 
 NOW = START + 3600.0

@@ -16,7 +16,8 @@ from flask.testing import FlaskClient
 
 from maos_bot.errors import ConfigError
 from maos_bot.model import Trigger
-from tests.factories import PIPELINE, START, Ending, make_run, renamed, store_runs
+from tests.factories import START, make_run, store_runs
+from tests.pipeline import PIPELINE, Ending, renamed
 from web import create_app, security
 from web.app import HTMX_FILE
 from web.serve import Server
