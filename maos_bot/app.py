@@ -214,7 +214,8 @@ def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
     by_id = {task.id: task for task in tasks}
     todo = []
     for name in wanted:
-        found = [name] if name in by_id else [task.id for task in tasks if task.id.startswith(f"{name}[")]
+        variants = [task.id for task in tasks if task.matrix and task.id.startswith(f"{name}.")]
+        found = [name] if name in by_id else variants
         if not found:
             import difflib
 

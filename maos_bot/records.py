@@ -14,7 +14,7 @@ import click
 from maos_bot.errors import ConfigError, ExitCode
 from maos_bot.reporting.plan_view import bar
 from maos_bot.reporting.report import RunReport, report_of
-from maos_bot.reporting.terminal import MARKS, final_lines, printable, seconds
+from maos_bot.reporting.terminal import MARKS, final_lines, page, printable, seconds
 from maos_bot.store.export import ExportFormat
 from maos_bot.store.export import export as write_export
 from maos_bot.store.queries import Queries
@@ -34,7 +34,6 @@ def history(db: Path, *, count: int, status: str | None, as_json: bool) -> int:
         return ExitCode.OK
     from datetime import UTC, datetime
 
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -54,7 +53,7 @@ def history(db: Path, *, count: int, status: str | None, as_json: bool) -> int:
             seconds(row.sequential_s),
             speedup,
         )
-    Console(highlight=False, markup=False).print(table)
+    page().print(table)
     return ExitCode.OK
 
 
@@ -98,11 +97,10 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
 
 
 def _print_run(report: RunReport) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False)
+    console = page()
     console.print(Text(f"{printable(report.name)}  {report.run_id}", style="bold"))
     console.print(f"mode {report.mode}: {report.chosen_because}", soft_wrap=True)
     table = Table(box=None, pad_edge=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from maos_bot.model import Plan, Task
-from maos_bot.reporting.terminal import printable, seconds
+from maos_bot.reporting.terminal import page, printable, seconds
 
 NARROWEST: Final = 12
 _BAR: Final = "█"
@@ -50,11 +50,10 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def print_plan(plan: Plan, tasks: Sequence[Task], *, title: str) -> None:
     """Print the plan to standard output, as wide as the terminal is."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False)
+    console = page()
     critical = set(plan.critical_path)
     table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False)
     for name in ("stage", "task", "team", "estimate", "slack"):

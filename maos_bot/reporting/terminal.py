@@ -16,6 +16,7 @@ from maos_bot.model import BAD_STATES, TaskState
 from maos_bot.reporting.report import RunReport
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 MARKS: Mapping[TaskState, str] = {
@@ -74,6 +75,14 @@ def seconds(value: float | None) -> str:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} m {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} m"
+
+
+def page() -> Console:
+    """Standard output for tables: as wide as the terminal, and wide enough to cut nothing where it is a pipe."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
 
 
 def printable(text: str) -> str:

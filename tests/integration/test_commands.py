@@ -1,0 +1,75 @@
+"""The command line as people use it: exit codes, one readable message, and the same figures everywhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SPEC = """version: 1
+name: Commands
+tasks:
+  lint: {run: "echo linted"}
+  unit: {run: "echo ${{ matrix.part }}", matrix: {part: [one, two]}, needs: lint}
+  other: {run: "exit 7"}
+"""
+
+
+def maos(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "maos_bot", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_task_is_run_with_its_needs_and_shown_as_it_was_printed(tmp_path: Path) -> None:
+    (tmp_path / ".maos.yml").write_text(SPEC, encoding="utf-8")
+    done = maos(tmp_path, "run", "--task", "unit", "--json", "--events", "events.ndjson")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert set(report["tasks"]) == {"lint", "unit.one", "unit.two"}
+    shown = maos(tmp_path, "show", "--json")
+    assert json.loads(shown.stdout) == report
+    assert maos(tmp_path, "show", "--task", "unit.two").stdout == "two\n"
+    events = [json.loads(line) for line in (tmp_path / "events.ndjson").read_text().splitlines()]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert report["run_id"] in maos(tmp_path, "history").stdout
+    assert json.loads(maos(tmp_path, "export", "--format", "trace").stdout)["traceEvents"]
+
+
+def test_each_way_to_fail_has_its_code_and_words(tmp_path: Path) -> None:
+    missing = maos(tmp_path, "run")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    (tmp_path / ".maos.yml").write_text(SPEC, encoding="utf-8")
+    assert maos(tmp_path, "run", "--quiet").returncode == 1
+    slip = maos(tmp_path, "run", "--task", "lnit")
+    assert slip.returncode == 2
+    assert "lint" in slip.stderr
+    assert maos(tmp_path, "run", "--limit", "nonsense").returncode == 2
+    assert maos(tmp_path, "show", "no-such-run").returncode == 2
+    (tmp_path / ".maos.yml").write_text("version: 1\ntasks:\n  a: {agent: think}\n", encoding="utf-8")
+    alone = maos(tmp_path, "run", "--json")
+    assert alone.returncode == 3
+    assert json.loads(alone.stdout)["tasks"]["a"]["reason"] == "no model provider configured"
+    (tmp_path / ".maos.yml").write_text("version: 1\ntasks:\n  a: {runn: x}\n", encoding="utf-8")
+    bad = maos(tmp_path, "validate")
+    assert bad.returncode == 2
+    assert ".maos.yml:3:" in bad.stderr
+    for done in (missing, slip, alone, bad):
+        assert "Traceback" not in done.stderr
+
+
+def test_a_plan_runs_nothing_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / ".maos.yml").write_text(SPEC, encoding="utf-8")
+    plan = json.loads(maos(tmp_path, "plan", "--json").stdout)
+    assert {"mode", "strategy", "chosen_because", "stages", "critical_path", "predicted", "tasks", "limits"} <= set(
+        plan
+    )
+    assert not (tmp_path / ".maos").exists()
+    assert maos(tmp_path, "plan").returncode == 0
+    assert maos(tmp_path, "plan", "--mermaid").stdout.startswith(("graph", "flowchart", "```"))
