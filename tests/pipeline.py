@@ -216,7 +216,7 @@ class Schedule:
             task,
             attempt=attempt,
             queued_s=queued,
-            wait_reason="a free slot" if queued > 0 else "",
+            wait_reason="concurrent-agents: 4 of 4 busy" if queued > 0 else "",
             freed_by=self._last_end if queued > 0 else self._freed_by[task],
             pid=4000 + len(self.happened),
         )

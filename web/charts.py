@@ -20,6 +20,8 @@ RUN: Final = "run"
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 _THINNEST: Final = 0.5  # percent: a task of 3 ms is still to be seen
 _LEAST_WAIT: Final = 0.05  # percent: a shorter wait is no wait to the eye
+_PLAN_SHARE: Final = 1.25  # a plan may stretch the axis to this many times what happened
+_NO_TIME: Final = 1e-6  # seconds: finer than anything is measured
 _LOWEST: Final = 3.0  # pixels: as low as a bar gets
 
 
@@ -57,6 +59,7 @@ class Segment:
     seconds: float
     state: str = ""
     attempt: int = 0
+    cut: bool = False  # it goes on beyond the chart
 
     @property
     def end(self) -> float:
@@ -103,7 +106,7 @@ class Bar:
 
 def ticks(span_s: float, *, at_most: int = 6) -> tuple[Tick, ...]:
     """Round instants from 0 up to `span_s` seconds, no more than `at_most`, a step apart people count in."""
-    if span_s <= 0:
+    if span_s <= _NO_TIME:
         return (Tick(x=0.0, seconds=0.0),)
     step = _step(span_s / (at_most - 1))
     return tuple(
@@ -115,10 +118,14 @@ def ticks(span_s: float, *, at_most: int = 6) -> tuple[Tick, ...]:
 def timeline(
     lanes: Sequence[Lane], *, wall_s: float, predicted_s: float | None = None, running: bool = False
 ) -> Timeline:
-    """The Gantt chart of a run that has lasted `wall_s` seconds; `predicted_s` is the makespan the plan foresaw."""
-    ends = [end for lane in lanes for end in (lane.ended_s, lane.predicted_finish_s) if end is not None]
-    span = max(wall_s, predicted_s or 0.0, *ends, 0.0) if ends else max(wall_s, predicted_s or 0.0)
-    span = span or 1.0
+    """The Gantt chart of a run that has lasted `wall_s` seconds; `predicted_s` is the makespan the plan foresaw.
+
+    What happened fills the chart: once a run is over, a plan that was far too long is cut off.
+    """
+    happened = max(wall_s, *(lane.ended_s or 0.0 for lane in lanes), 0.0, 0.0)
+    planned = max(predicted_s or 0.0, *(lane.predicted_finish_s or 0.0 for lane in lanes), 0.0, 0.0)
+    span = max(happened, planned if running else min(planned, _PLAN_SHARE * happened)) or planned
+    span = span if span > _NO_TIME else 1.0
     return Timeline(
         span_s=span,
         rows=tuple(_row(lane, wall_s=wall_s, span=span) for lane in lanes),
@@ -184,13 +191,14 @@ def _row(lane: Lane, *, wall_s: float, span: float) -> Row:
         before = span_of.finished_s if span_of.finished_s is not None else max(wall_s, span_of.started_s)
         add(RUN, span_of.started_s, before, state=span_of.state, attempt=span_of.attempt)
     predicted = None
-    if lane.predicted_start_s is not None and lane.predicted_finish_s is not None:
-        start, finish = lane.predicted_start_s, lane.predicted_finish_s
+    start, finish = lane.predicted_start_s, lane.predicted_finish_s
+    if start is not None and finish is not None and start < span:
         predicted = Segment(
             kind="predicted",
             x=_percent(start, span),
             width=round(_percent(finish, span) - _percent(start, span), 3),
             seconds=finish - start,
+            cut=finish > span * (1 + 1e-6),
         )
     return Row(id=lane.id, state=lane.state, segments=tuple(segments), predicted=predicted, critical=lane.critical)
 

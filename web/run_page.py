@@ -289,7 +289,7 @@ def _times(figures: Mapping[str, Any], *, running: bool) -> tuple[TimeItem, ...]
         "wall_s": ("So far" if running else "This run", "this"),
         "makespan_s": ("Predicted", "plan"),
         "sequential_s": ("One after another", "plan"),
-        "lower_bound_s": ("Lower bound", "floor"),
+        "lower_bound_s": ("Plan's lower bound", "floor"),
     }
     share = charts.shares(seconds)
     return tuple(

@@ -57,7 +57,7 @@ def waited_words(task: TaskReport) -> str:
     """Why a task waited after its needs were met, and what let it go on; empty where it didn't."""
     if not task.queued_s or task.queued_s < 0.05:
         return ""
-    reason = f" for {task.wait_reason}" if task.wait_reason else ""
+    reason = f" ({task.wait_reason})" if task.wait_reason else ""
     freed = f", until {task.freed_by} ended" if task.freed_by else ""
     return f"waited {words.duration(task.queued_s)}{reason}{freed}"
 
@@ -106,8 +106,9 @@ def _lane_label(task: TaskReport, row: charts.Row) -> str:
         parts.append(f"{which}ran {words.duration(segment.seconds)}")
     if task.started_s is not None:
         parts.append(f"from {words.duration(task.started_s)}")
-    if row.predicted is not None:
-        parts.append(f"predicted {words.duration(row.predicted.seconds)} from {words.duration(task.predicted_start_s)}")
+    start, finish = task.predicted_start_s, task.predicted_finish_s
+    if start is not None and finish is not None:
+        parts.append(f"predicted {words.duration(finish - start)} from {words.duration(start)}")
     if row.critical:
         parts.append("on the critical path")
     return ", ".join(parts)

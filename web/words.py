@@ -36,7 +36,7 @@ _MARKS: Final = {
         Mark(state="timed_out", word="Timed out", icon="clock"),
         Mark(state="cancelled", word="Cancelled", icon="stop"),
         Mark(state="skipped", word="Skipped", icon="skip"),
-        Mark(state="upstream_failed", word="Not reached", icon="blocked"),
+        Mark(state="upstream_failed", word="Upstream failed", icon="blocked"),
         Mark(state="cached", word="Cached", icon="bolt"),
         Mark(state="over_budget", word="Over budget", icon="blocked"),
         Mark(state="nothing", word="Nothing to do", icon="skip"),

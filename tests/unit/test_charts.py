@@ -90,6 +90,18 @@ def test_a_running_attempt_reaches_to_now_and_the_plan_stretches_the_axis() -> N
     assert chart.rows[0].segments[-1].end == 25.0
 
 
+def test_a_plan_that_was_far_too_long_does_not_squeeze_what_happened() -> None:
+    many = [
+        lane((0.0, 10.0, "succeeded")),
+        Lane(id="b", state="succeeded", predicted_start_s=5.0, predicted_finish_s=99.0),
+    ]
+    chart = charts.timeline(many, wall_s=10.0, predicted_s=99.0)
+    assert chart.span_s == 12.5
+    assert chart.rows[1].predicted is not None
+    assert chart.rows[1].predicted.cut
+    assert chart.rows[1].predicted.end == 100.0
+
+
 def test_a_task_that_never_started_only_waited() -> None:
     never = Lane(id="a", state="upstream_failed", ended_s=3.0)
     chart = charts.timeline([never], wall_s=6.0)
