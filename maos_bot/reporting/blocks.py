@@ -15,9 +15,19 @@ from maos_bot.reporting.escape import clean, code, fenced, inline
 from maos_bot.reporting.excerpt import last_bytes, omission
 from maos_bot.reporting.view import AttemptReport, RunReport, TaskReport
 
+LONGEST_PATH: Final = 16  # steps that are named
 ROWS_AT_ONCE: Final = 100  # rows of one table: a block of about 12 KB
 SHORT_TABLE: Final = 12  # up to this many tasks, all of them are shown without a click
 
+_COLUMNS: Final = (
+    ("", ":--"),
+    ("Task", ":--"),
+    ("Team", ":--"),
+    ("Time", "--:"),
+    ("Waited", ":--"),
+    ("Peak", "--:"),
+    ("Notes", ":--"),
+)
 _ATTENTION: Final = {
     TaskState.FAILED: 0,
     TaskState.TIMED_OUT: 0,
@@ -40,7 +50,8 @@ def outcome(report: RunReport) -> str:
     if first is not None:
         lines.append(f"{code(first.id)} {failure(first)}{_others(report, first)}.")
     if report.status in {RunStatus.CANCELLED, RunStatus.OVER_BUDGET, RunStatus.NOTHING} and report.reason:
-        lines.append(f"{inline(report.reason, limit=400)}.".replace("..", "."))
+        reason = inline(report.reason, limit=400).rstrip(".")
+        lines.append(f"{reason[:1].upper()}{reason[1:]}.")
     lines.append(_figures(report))
     return "  \n".join(line for line in lines if line)
 
@@ -80,12 +91,13 @@ def tables(report: RunReport) -> Iterator[str]:
 
 
 def table(report: RunReport, tasks: Iterable[TaskReport]) -> str:
-    """One row for each task."""
-    rows = list(tasks)
-    teams = any(task.team for task in rows)
-    head = f"| | Task |{' Team |' if teams else ''} Time | Waited | Peak | Notes |"
-    rule = f"|:--|:--|{':--|' if teams else ''}--:|:--|--:|:--|"
-    return "\n".join((head, rule, *(_row(report, task, teams=teams) for task in rows)))
+    """One row for each task; columns in which no task has anything to say are left out."""
+    rows = [_cells(report, task) for task in tasks]
+    shown = [place for place in range(len(_COLUMNS)) if place < 2 or any(row[place] for row in rows)]
+    head = [_COLUMNS[place][0] for place in shown]
+    rule = [_COLUMNS[place][1] for place in shown]
+    body = ([row[place] for place in shown] for row in rows)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
 
 
 def log(task: TaskReport, *, limit: int, lines: int | None = None, opened: bool = False) -> str:
@@ -115,10 +127,14 @@ def critical_path(report: RunReport) -> str:
     steps = report.critical_path
     if not steps:
         return ""
-    parts = []
+    parts: list[str] = []
     for step in steps:
-        wait = words.step_wait(step)
-        parts.append(f"{f'*{inline(wait)}* → ' if wait else ''}{code(step.task)} {words.duration(step.run_s)}")
+        wait = inline(words.step_wait(step))
+        tries = report.tasks[step.task].attempts
+        again = f" ({tries} attempts)" if tries > 1 else ""
+        parts.append(f"{f'*({wait})* → ' if wait else ''}{code(step.task)} {words.duration(step.run_s)}{again}")
+    if len(parts) > LONGEST_PATH:
+        parts[LONGEST_PATH // 2 : -LONGEST_PATH // 2] = [f"*{len(parts) - LONGEST_PATH:,} more*"]
     what = "so far" if report.running else f"{words.duration(steps[-1].finished_s)}"
     return f"**Critical path** ({what}): " + " → ".join(parts)
 
@@ -174,18 +190,28 @@ def details(summary: str, body: str, *, opened: bool = False) -> str:
     return f"<details{' open' if opened else ''}>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
-def _row(report: RunReport, task: TaskReport, *, teams: bool) -> str:
-    icon = f"{words.STATE_ICONS[task.state]} {words.STATE_WORDS[task.state]}"
+def _cells(report: RunReport, task: TaskReport) -> list[str]:
     name = code(task.id, limit=80)
     if task.name and task.name != task.id:
         name += f" {inline(task.name, limit=80)}"
-    took = words.elapsed(report, task)
+    took = words.elapsed(report, task) if task.ran else None
     time = "" if took is None else words.duration(took)
     if task.state is TaskState.RUNNING and time:
         time += " so far"
-    peak = words.memory(task.peak_memory_mb) if task.peak_memory_mb is not None else ""
-    team = f" {inline(task.team, limit=40)} |" if teams else ""
-    return f"| {icon} | {name} |{team} {time} | {inline(words.waited(task))} | {peak} | {_notes(task)} |"
+    return [
+        _whole(_state(task.state)),
+        name,
+        inline(task.team, limit=40),
+        _whole(time),
+        inline(words.waited(task)),
+        "" if task.peak_memory_mb is None else _whole(words.memory(task.peak_memory_mb)),
+        _notes(task),
+    ]
+
+
+def _whole(text: str) -> str:
+    """A cell of our own words that is never broken into lines."""
+    return text.replace(" ", "&nbsp;")
 
 
 def _notes(task: TaskReport) -> str:
@@ -243,17 +269,19 @@ def _figures(report: RunReport) -> str:
         return f"{words.duration(report.wall_s)}" if report.tasks else ""
     text = f"**{words.duration(report.wall_s)}**"
     if report.speedup is not None:
-        text += f" instead of {words.duration(report.sequential_s)} one after the other ({words.times(report.speedup)})"
+        text += f" instead of {words.duration(report.sequential_s)} one after the other"
+        text += f" ({words.times(report.speedup)} as fast)"
     predicted = report.predicted.get("makespan_s")
     if predicted:
         text += f" · predicted {words.duration(predicted)}"
-    return f"{text} · {words.tokens(report.usage)} tokens · {words.money(report.usage.usd)}"
+    used = words.tokens(report.usage)
+    return f"{text} · {'0 tokens' if used == '0' else f'tokens {used}'} · {words.money(report.usage.usd)}"
 
 
 def _predicted(report: RunReport) -> str:
     text = f"{words.duration(report.wall_s)}{' so far' if report.running else ''}"
     if report.speedup is not None:
-        text += f", {words.duration(report.sequential_s)} one after the other ({words.times(report.speedup)})"
+        text += f", {words.duration(report.sequential_s)} one after the other ({words.times(report.speedup)} as fast)"
     predicted = report.predicted.get("makespan_s")
     if predicted is None:
         return text

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from maos_bot.model import Plan, Task
-from maos_bot.reporting.terminal import page, printable, seconds
+from maos_bot.model import ExecutionMode, Plan, Task
+from maos_bot.reporting import words
+from maos_bot.reporting.escape import one_line
+from maos_bot.reporting.page import page, plain_table
+from maos_bot.reporting.timeline import BarCell, Span
 
-NARROWEST: Final = 12
-_BAR: Final = "█"
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LONGEST_PATH: Final = 16
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -20,12 +25,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "strategy": str(plan.strategy),
         "chosen_because": plan.chosen_because,
         "stages": [
-            {
-                "id": stage.id,
-                "tasks": list(stage.tasks),
-                "team": stage.team,
-                "groups": [{"id": group.id, "team": group.team, "tasks": list(group.tasks)} for group in stage.groups],
-            }
+            [{"id": group.id, "tasks": list(group.tasks), "team": group.team} for group in stage.groups]
             for stage in plan.stages
         ],
         "critical_path": list(plan.critical_path),
@@ -48,50 +48,82 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def print_plan(plan: Plan, tasks: Sequence[Task], *, title: str) -> None:
-    """Print the plan to standard output, as wide as the terminal is."""
-    from rich.table import Table
+def print_plan(plan: Plan, tasks: Sequence[Task], *, title: str, console: Console | None = None) -> None:
+    """Print the plan, as wide as the terminal is; to standard output unless `console` says otherwise."""
     from rich.text import Text
 
-    console = page()
-    critical = set(plan.critical_path)
-    table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False)
-    for name in ("stage", "task", "team", "estimate", "slack"):
-        table.add_column(name, justify="right" if name in ("estimate", "slack", "stage") else "left", no_wrap=True)
-    table.add_column("timeline", ratio=1, no_wrap=True)
+    console = console or page()
+    predicted = plan.predicted
+    path = set(plan.critical_path)
+    name = one_line(title, limit=100)
+    console.print(
+        Text.assemble(
+            (name, "bold"), f"  {words.number(len(plan.tasks), 'task')} in {words.number(len(plan.stages), 'stage')}"
+        )
+    )
+    console.print()
+    table = plain_table(console)
+    table.add_column("stage", justify="right")
+    table.add_column("task", overflow="fold")
     teams = {task.id: task.team for task in tasks}
-    used = 30 + max((len(task_id) for task_id in plan.tasks), default=0) + max(map(len, teams.values()), default=0)
-    width = max(NARROWEST, min(console.width, 160) - used)
+    with_teams = any(teams.values())
+    if with_teams:
+        table.add_column("team", overflow="fold")
+    table.add_column("estimate", justify="right", no_wrap=True)
+    table.add_column("slack", justify="right", no_wrap=True)
+    table.add_column(BarCell(spans=(), total_s=predicted.makespan_s), ratio=1, no_wrap=True)
     for planned in sorted(plan.tasks.values(), key=lambda each: (each.start_s, each.finish_s)):
+        critical = planned.id in path
+        span = Span(start_s=planned.start_s, finish_s=planned.finish_s)
         table.add_row(
-            str(planned.stage),
-            Text(planned.id, style="bold" if planned.id in critical else ""),
-            teams[planned.id],
-            seconds(planned.estimate_s),
-            "critical" if planned.id in critical else seconds(planned.slack_s),
-            bar(planned.start_s, planned.finish_s, plan.predicted.makespan_s, width),
+            str(planned.stage + 1),
+            Text(planned.id, style="bold" if critical else ""),
+            *([Text(teams[planned.id])] if with_teams else []),
+            f"{'' if _is_known(planned.basis) else '~'}{words.duration(planned.estimate_s)}",
+            Text("critical", style="yellow") if critical else words.duration(planned.slack_s),
+            BarCell(spans=(span,), total_s=predicted.makespan_s, style="yellow" if critical else "blue"),
         )
     console.print(table)
-    predicted = plan.predicted
     console.print()
-    console.print(f"mode           {plan.mode}: {plan.chosen_because}", soft_wrap=True)
-    console.print(
-        f"predicted      {seconds(predicted.makespan_s)}, {predicted.speedup:.2f} times as fast as one after the other;"
-        f" no schedule can be faster than {seconds(predicted.lower_bound_s)}",
-        soft_wrap=True,
+    for label, text in _facts(plan):
+        console.print(Text.assemble((f"{label:<15}", "dim"), text), soft_wrap=True)
+
+
+def _facts(plan: Plan) -> list[tuple[str, str]]:
+    predicted = plan.predicted
+    modes = {
+        ExecutionMode.SEQUENTIAL: predicted.sequential_s,
+        ExecutionMode.PARALLEL: predicted.parallel_s,
+        ExecutionMode.PIPELINED: predicted.pipelined_s,
+    }
+    said = ", ".join(
+        f"{mode} {words.duration(value)}{' (chosen)' if mode is plan.mode else ''}" for mode, value in modes.items()
     )
-    console.print(f"critical path  {' > '.join(plan.critical_path)}", soft_wrap=True)
-    bases = {planned.basis for planned in plan.tasks.values()}
-    console.print(f"estimates      {', '.join(sorted(bases))}", soft_wrap=True)
-    for name, limit in plan.limits.items():
-        value = "no limit" if limit.value is None else f"{limit.value:g}"
-        console.print(f"limit          {name} {value} ({limit.reason})", soft_wrap=True)
+    path = list(plan.critical_path)
+    if len(path) > LONGEST_PATH:
+        path[LONGEST_PATH // 2 : -LONGEST_PATH // 2] = [f"({len(path) - LONGEST_PATH:,} more)"]
+    guessed = sum(1 for task in plan.tasks.values() if not _is_known(task.basis))
+    best = f"{words.duration(predicted.makespan_s)}, {words.times(predicted.speedup)} as fast as one after the other"
+    best += f"; no schedule can beat {words.duration(predicted.lower_bound_s)}"
+    facts = [
+        ("mode", f"{plan.mode}, {plan.strategy}: {one_line(plan.chosen_because, limit=400)}"),
+        ("predicted", said),
+        (
+            "makespan",
+            best,
+        ),
+        ("parallelism", f"{plan.parallelism_factor:.2f} (work over critical path)"),
+        ("critical path", " > ".join(path) or "none"),
+    ]
+    if guessed:
+        facts.append(
+            ("estimates", f"{guessed:,} of {len(plan.tasks):,} are defaults (~): an `estimate` in the spec is better")
+        )
+    for place, (name, limit) in enumerate(plan.limits.items()):
+        value = "none" if limit.value is None else f"{limit.value:g}"
+        facts.append(("" if place else "limits", f"{name} {value}  ({limit.reason})"))
+    return facts
 
 
-def bar(start_s: float, finish_s: float, makespan_s: float, width: int) -> str:
-    """A task's place on a time axis of `width` characters; at least one of them."""
-    if makespan_s <= 0:
-        return _BAR
-    first = min(width - 1, int(start_s / makespan_s * width))
-    last = max(first + 1, round(finish_s / makespan_s * width))
-    return " " * first + _BAR * (last - first)
+def _is_known(basis: str) -> bool:
+    return not basis.startswith("default")

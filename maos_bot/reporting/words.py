@@ -12,6 +12,7 @@ from maos_bot.model import RunStatus, TaskState, Usage
 from maos_bot.reporting.view import PathStep, RunReport, TaskReport
 
 UNKNOWN: Final = "—"
+NOTICEABLE_S: Final = 0.05  # waits below this aren't worth a word
 
 STATE_WORDS: Final = {
     TaskState.PENDING: "waiting",
@@ -45,12 +46,6 @@ STATUS_ICONS: Final = {
     RunStatus.OVER_BUDGET: "💸",
     RunStatus.NOTHING: "⏩",
 }
-_RESOURCE_WORDS: Final = {
-    "concurrent-agents": "a worker slot",
-    "memory-mb": "memory",
-    "cpu-percent": "CPU",
-    "tokens-per-minute": "the token rate",
-}
 
 
 def duration(seconds: float | None) -> str:
@@ -83,7 +78,7 @@ def number(count: int, noun: str) -> str:
 
 def times(factor: float | None) -> str:
     """A factor as `2.9x`."""
-    return UNKNOWN if factor is None else f"{factor:.1f}x" if factor < 9.95 else f"{factor:.0f}x"
+    return UNKNOWN if factor is None else f"{factor:.1f}x" if factor < 9.95 else f"{factor:,.0f}x"
 
 
 def off_by(actual_s: float, predicted_s: float) -> str:
@@ -112,19 +107,12 @@ def money(usd: float | None) -> str:
     return f"${usd:.4f}" if usd < 0.1 else f"${usd:,.2f}"
 
 
-def resource(reason: str) -> str:
-    """What a task waited for, in words; names of the user's own pools stay as they are."""
-    if reason.startswith("team:"):
-        return f"team {reason.removeprefix('team:')}"
-    return _RESOURCE_WORDS.get(reason, reason)
-
-
 def waited(task: TaskReport) -> str:
-    """How long the task was ready before it started, and for what: `4.1 s for memory`; empty under 50 ms."""
-    if task.queued_s is None or task.queued_s < 0.05:
+    """How long the task was ready before it started, and why: `4.1 s (memory: ...)`; empty under 50 ms."""
+    if task.queued_s is None or task.queued_s < NOTICEABLE_S:
         return ""
     text = duration(task.queued_s)
-    return f"{text} for {resource(task.wait_reason)}" if task.wait_reason else text
+    return f"{text} ({task.wait_reason})" if task.wait_reason else text
 
 
 def why(task: TaskReport) -> str:
@@ -194,8 +182,10 @@ def _all_well(report: RunReport, total: str) -> str:
 
 
 def step_wait(step: PathStep) -> str:
-    """What a step of the critical path stood still for, as `+2.0 s waiting for memory`; empty where next to nothing."""
-    if step.wait_s < 0.05:
-        return ""
-    text = f"+{duration(step.wait_s)}"
-    return f"{text} waiting for {resource(step.wait_reason)}" if step.wait_reason else f"{text} waiting"
+    """What stood between a step of the critical path and the one before it; empty where next to nothing did.
+
+    `agents: 3 of 3 busy` where it waited for what the other one held, `+2.0 s` where time went by beside that.
+    """
+    reason = step.wait_reason if step.via == "resource" or step.wait_s >= NOTICEABLE_S else ""
+    lost = f"+{duration(step.wait_s)}" if step.wait_s >= NOTICEABLE_S else ""
+    return " ".join(part for part in (lost, reason) if part)

@@ -121,7 +121,7 @@ def _play(tape: Tape, jobs: list[Job], *, slots: int, cancelled_at: float | None
                 task=id_,
                 attempt=1,
                 queued_s=clock - since,
-                wait_reason="concurrent-agents" if late else "",
+                wait_reason=f"agents: {slots} of {slots} busy" if late else "",
                 freed_by=last if late else freed,
             )
             running[id_] = clock + by_id[id_].seconds * by_id[id_].tries
@@ -163,7 +163,7 @@ def _settle(
                 task=job.id,
                 attempt=0,
                 state=TaskState.UPSTREAM_FAILED,
-                reason=f"{bad} did not succeed",
+                reason=f"needs {bad} ({ended[bad]})",
             )
         elif all(state is not None for state in states):
             if job.ends in {TaskState.SKIPPED, TaskState.CACHED}:
