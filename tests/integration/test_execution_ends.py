@@ -180,7 +180,8 @@ def test_the_first_stop_cancels_in_order_and_records_everything(tmp_path: Path) 
     assert ran.end("runs").attempt == 1
     assert ran.end("runs").reason == "interrupted by SIGINT"
     assert ran.end("queued").attempt == 0
-    assert ran.output("runs") == "up\nbye\n"
+    said = ran.output("runs").splitlines()  # between the two a shell may say that its sleep was terminated
+    assert (said[0], said[-1]) == ("up", "bye")
     assert (ran.finished.status, ran.finished.exit_code) == ("cancelled", 130)
     assert ran.wall_s < 2.0
 
