@@ -21,6 +21,7 @@ from maos_bot import app
 from maos_bot.config import Config, make_config
 from maos_bot.errors import ConfigError, ExitCode
 from maos_bot.execution.changes import changed_files
+from maos_bot.execution.environment import with_trusted_checkout
 from maos_bot.github.client import API_URL, GitHubClient
 from maos_bot.github.publisher import Publisher
 from maos_bot.github.trigger import decide, read_trigger, read_workflow_run
@@ -66,6 +67,7 @@ def main(environ: Mapping[str, str] | None = None) -> int:
             trigger=trigger,
             changed=_changed(config.root, trigger),
             sinks=[publisher] if publisher else [],
+            environ=with_trusted_checkout(env, config.root),
         )
     finally:
         if publisher is not None:

@@ -107,11 +107,12 @@ def execute(
     trigger: Trigger,
     changed: frozenset[str] | None = None,
     sinks: Sequence[Sink] = (),
+    environ: Mapping[str, str] | None = None,
 ) -> RunReport:
     """Run a job to its end and return its report. What can't be stored or shown never ends a run: it is said after.
 
-    `sinks` get every event beside the database, the terminal and `--events`. Raises `StoreError` only after the run,
-    for a database that failed (the run's exit code is then lost to that error's).
+    The tasks' environment is made from `environ` (default: ours). `sinks` get every event beside the database, the
+    terminal and `--events`.
     """
     from maos_bot.store.writer import StoreWriter
 
@@ -139,7 +140,7 @@ def execute(
             root=config.root,
             emit=emit,
             redactor=redactor,
-            environ=os.environ,
+            environ=os.environ if environ is None else environ,
         )
         try:
             asyncio.run(_run(orchestrator))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 _SECRET: Final = re.compile(
@@ -34,6 +35,21 @@ def secret_values(environ: Mapping[str, str]) -> list[str]:
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ` without secrets, the action's inputs and the runner's own channels."""
     return {name: value for name, value in environ.items() if not (is_secret_name(name) or _RUNNER.match(name))}
+
+
+def with_trusted_checkout(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """`environ` in which git takes the checkout in `folder` for safe, whoever owns it.
+
+    The runner checks out as its own user and a container runs as root; git then refuses the folder ("dubious
+    ownership") unless the command line's scope names it safe (git-config, `safe.directory`, `GIT_CONFIG_COUNT`).
+    """
+    count = int(environ.get("GIT_CONFIG_COUNT") or 0)
+    return {
+        **environ,
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": "safe.directory",
+        f"GIT_CONFIG_VALUE_{count}": str(folder),
+    }
 
 
 def task_environment(env: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
