@@ -1,0 +1,109 @@
+"""`maos action` against GitHub's published description and an emulator that isn't ours (see `github_api`)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.github_api import REPOSITORY, TOKEN, GitHubApi, github_api
+
+PAYLOADS: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "payloads" / "pull_request.json").read_text(encoding="utf-8")
+)
+SPEC = """
+version: 1
+name: Pull request
+tasks:
+  lint: {run: "echo fine"}
+  unit: {run: "echo one line of it; exit 3", needs: [lint]}
+  docs: {run: "true", needs: [unit]}
+"""
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> Iterator[GitHubApi]:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    with github_api(folder) as api:
+        yield api
+
+
+def payload_of(action: str, number: int, sha: str) -> dict[str, Any]:
+    """A real payload, derived: the emulator's number and SHA in place of those it was recorded with."""
+    payload = copy.deepcopy(next(each for each in PAYLOADS if each["action"] == action))
+    payload["number"] = payload["pull_request"]["number"] = number
+    payload["pull_request"]["head"]["sha"] = sha
+    return payload
+
+
+def act(github: GitHubApi, folder: Path, payload: dict[str, Any], *, run: int) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    (folder / ".maos.yml").write_text(SPEC, encoding="utf-8")
+    (folder / "event.json").write_text(json.dumps(payload), encoding="utf-8")
+    environ = {
+        **os.environ,
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_EVENT_NAME": "pull_request",
+        "GITHUB_EVENT_PATH": str(folder / "event.json"),
+        "GITHUB_API_URL": github.url,
+        "GITHUB_REPOSITORY": REPOSITORY,
+        "GITHUB_WORKSPACE": str(folder),
+        "GITHUB_RUN_ID": str(1000 + run),
+        "GITHUB_RUN_NUMBER": str(run),
+        "GITHUB_RUN_ATTEMPT": "1",
+        "GITHUB_WORKFLOW": "CI",
+        "INPUT_GITHUB-TOKEN": TOKEN,
+        "MAOS_WRITE_PAUSE_S": "0.01",
+    }
+    command = [sys.executable, "-m", "maos_bot", "action"]
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_pushes_to_a_pull_request_leave_one_comment_and_checks_on_each_head(github: GitHubApi, tmp_path: Path) -> None:
+    number, sha = github.open_pull_request()
+    github.ask("POST", f"/issues/{number}/comments", {"body": "Looks good to me."})
+    heads = [sha]
+    for run in range(1, 7):
+        action = "opened" if run == 1 else "synchronize"
+        done = act(github, tmp_path / "work", payload_of(action, number, heads[-1]), run=run)
+        assert done.returncode == 1, done.stderr
+        assert "Not posted" not in done.stdout, done.stdout
+        comments = github.ask("GET", f"/issues/{number}/comments")
+        assert [each["user"]["login"] for each in comments] == ["Codertocat", "github-actions[bot]"]
+        assert heads[-1][:7] in comments[1]["body"]
+        if run < 6:
+            heads.append(github.push(f"push {run}"))
+    for head in heads:
+        runs = github.ask("GET", f"/commits/{head}/check-runs")["check_runs"]
+        assert {each["name"].rpartition(" ")[2]: each["conclusion"] for each in runs} == {
+            "request": "failure",
+            "lint": "success",
+            "unit": "failure",
+            "docs": "skipped",
+        }, runs
+        assert {each["status"] for each in runs} == {"completed"}
+    created = [each.body for each in github.sent("POST", "/check-runs")]
+    assert len(created) == 24
+    assert {each["status"] for each in created if each["name"].endswith("unit")} <= {"queued", "in_progress"}
+    assert github.violations() == []
+
+
+def test_a_request_that_githubs_description_forbids_is_seen(github: GitHubApi) -> None:
+    import requests
+
+    answer = requests.post(
+        f"{github.url}/repos/{REPOSITORY}/check-runs",
+        json={"name": "x", "head_sha": "a" * 40, "status": "finished"},
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        timeout=30,
+    )
+    assert answer.status_code
+    assert any("status" in each for each in github.violations())
