@@ -34,7 +34,7 @@ _SPECIAL: Final = re.compile(
     r"|(?P<entity>[&<>|\\`*~\[\]$\"]|(?<![^\W_])_|_(?![^\W_]))",
     re.IGNORECASE,
 )
-_BACKTICKS: Final = re.compile(r"`+")
+_LONGEST_FENCE: Final = 32
 
 
 def clean(text: str, *, keep_colour: bool = False) -> str:
@@ -77,10 +77,12 @@ def code(text: str, *, limit: int = 200) -> str:
 
 
 def fenced(text: str, *, language: str = "text") -> str:
-    """`text` as a code block whose fence is longer than any run of backticks in it."""
+    """`text` as a code block whose fence is longer than any like run in it, and never longer than 32 characters."""
     safe = clean(text).replace("<!--", "<!\u200b--").strip("\n")
-    longest = max((len(run) for run in _BACKTICKS.findall(safe)), default=0)
-    fence = "`" * max(3, longest + 1)
+    mark = min("`~", key=lambda each: _longest_run(each, safe))
+    if _longest_run(mark, safe) >= _LONGEST_FENCE:
+        safe = re.sub(f"{mark}{{{_LONGEST_FENCE - 1}}}", lambda found: found.group() + "\u200b", safe)
+    fence = mark * max(3, _longest_run(mark, safe) + 1)
     return f"{fence}{language}\n{safe}\n{fence}"
 
 
@@ -99,6 +101,10 @@ def web_address(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         return ""
     return quote(url, safe=string.ascii_letters + string.digits + "-._~:/?#@!$&'*+,;=%")
+
+
+def _longest_run(mark: str, text: str) -> int:
+    return max(map(len, re.findall(f"{mark}+", text)), default=0)
 
 
 def _last_drawn(line: str) -> str:
