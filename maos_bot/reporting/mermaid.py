@@ -71,8 +71,18 @@ def graph(nodes: Sequence[Node]) -> str:
     for node in nodes:
         note = f"<br/>{node.note}" if node.note else ""
         lines.append(f'  {names[node.id]}["{label(node.label)}{note}"]')
-    lines.extend(f"  {names[need]} --> {names[node.id]}" for node in nodes for need in node.needs if need in names)
+    lines.extend(f"  {names[need]} --> {names[node.id]}" for need, node in _direct(nodes))
     return "\n".join((*lines, *_styles((names[node.id], node.style, node.heavy) for node in nodes)))
+
+
+def _direct(nodes: Sequence[Node]) -> list[tuple[str, Node]]:
+    """The needs that no other need implies (transitive reduction): the rest of the arrows hide the shape."""
+    import networkx as nx
+
+    ids = {node.id for node in nodes}
+    whole = nx.DiGraph([(need, node.id) for node in nodes for need in node.needs if need in ids])
+    reduced = nx.transitive_reduction(whole)
+    return [(need, node) for node in nodes for need in node.needs if reduced.has_edge(need, node.id)]
 
 
 def graph_of_plan(tasks: Iterable[Task], plan: Plan) -> str:

@@ -200,3 +200,9 @@ def test_a_graph_names_its_nodes_by_numbers_and_its_labels_end_where_they_should
     labels = re.findall(r'^  t\d+\["([^"]*)"\]$', drawn, re.MULTILINE)
     assert len(labels) == 3
     assert re.findall(r"^  (t\d+) --> (t\d+)$", drawn, re.MULTILINE) == [("t0", "t1"), ("t1", "t2")]
+
+
+def test_a_graph_leaves_out_the_arrows_that_others_imply() -> None:
+    jobs = [Job(id="a"), Job(id="b", needs=("a",)), Job(id="c", needs=("a", "b"))]
+    drawn = mermaid.graph_of_report(report_of(play(jobs)))
+    assert re.findall(r"^  (t\d+) --> (t\d+)$", drawn, re.MULTILINE) == [("t0", "t1"), ("t1", "t2")]
