@@ -80,7 +80,7 @@ def _direct(nodes: Sequence[Node]) -> list[tuple[str, Node]]:
     import networkx as nx
 
     ids = {node.id for node in nodes}
-    whole = nx.DiGraph([(need, node.id) for node in nodes for need in node.needs if need in ids])
+    whole: nx.DiGraph[str] = nx.DiGraph([(need, node.id) for node in nodes for need in node.needs if need in ids])
     reduced = nx.transitive_reduction(whole)
     return [(need, node) for node in nodes for need in node.needs if reduced.has_edge(need, node.id)]
 
