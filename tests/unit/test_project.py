@@ -54,7 +54,9 @@ def test_every_make_target_says_what_it_does() -> None:
     assert set(phony.split()) == documented
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/spec.md", "examples/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/spec.md", "docs/planning.md", "examples/README.md"]
+)
 def test_commands_in_the_documents_exist(name: str) -> None:
     from maos_bot.cli import maos
 
@@ -87,3 +89,18 @@ def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
     command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert HEAVY & set(json.loads(done.stderr.splitlines()[-1])) == set()
+
+
+def test_the_page_of_events_names_every_kind_with_all_its_fields() -> None:
+    import dataclasses
+
+    from maos_bot.events import EVENT_TYPES, TaskInfo
+
+    sections = dict(
+        re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", (ROOT / "docs/events.md").read_text(), re.MULTILINE | re.DOTALL)
+    )
+    assert list(sections) == list(EVENT_TYPES)
+    for name, cls in EVENT_TYPES.items():
+        own = [field.name for field in dataclasses.fields(cls) if field.name not in ("run_id", "seq", "at")]
+        assert [field for field in own if f"`{field}`" not in sections[name]] == []
+    assert all(f"`{field.name}`" in sections["RunFinished"] for field in dataclasses.fields(TaskInfo))

@@ -1,0 +1,94 @@
+"""Every webhook payload of `@octokit/webhooks-examples` is read, and decided on as the table in docs/github.md says."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from maos_bot.github.trigger import decide, read_trigger
+from tests.e2e.github_api import PARTS
+
+EXAMPLES = PARTS / "node_modules" / "@octokit" / "webhooks-examples" / "api.github.com" / "index.json"
+ENV = {"GITHUB_REPOSITORY": "Codertocat/Hello-World", "GITHUB_SHA": "a" * 40, "GITHUB_REF": "refs/heads/main"}
+
+
+@pytest.fixture(scope="module")
+def payloads() -> list[tuple[str, dict[str, Any]]]:
+    if not EXAMPLES.exists():
+        if os.environ.get("MAOS_REQUIRE_STAND_INS"):
+            pytest.fail("the payloads are not installed: make stand-ins")
+        pytest.skip("the payloads are not installed: make stand-ins")
+    events = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+    return [(event["name"], payload) for event in events for payload in event["examples"]]
+
+
+def test_every_payload_is_read(payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    assert len(payloads) > 300
+    assert len({name for name, _ in payloads}) > 50
+    for name, payload in payloads:
+        trigger = read_trigger(name, payload, ENV)
+        assert trigger.event == name
+        assert trigger.repository == ENV["GITHUB_REPOSITORY"]
+        assert decide(trigger).reason
+
+
+def test_a_pull_request_is_read_whole(payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    found = [payload for name, payload in payloads if name == "pull_request"]
+    assert len(found) > 20
+    for payload in found:
+        trigger = read_trigger("pull_request", payload, ENV)
+        head, base = payload["pull_request"]["head"], payload["pull_request"]["base"]
+        assert (trigger.sha, trigger.base_sha, trigger.ref) == (head["sha"], base["sha"], head["ref"])
+        assert trigger.pull_request == payload["pull_request"]["number"]
+        own = head["repo"] is not None and head["repo"]["full_name"] == base["repo"]["full_name"]
+        assert trigger.is_fork is not own
+
+
+def test_a_push_names_what_it_brought(payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    for payload in (payload for name, payload in payloads if name == "push"):
+        trigger = read_trigger("push", payload, ENV)
+        gone = payload["after"] == "0" * 40
+        assert trigger.sha == (ENV["GITHUB_SHA"] if gone else payload["after"])
+        assert "/" not in trigger.ref.removeprefix("refs/")[:5]
+
+
+@pytest.mark.parametrize("event", ["issue_comment", "workflow_run", "pull_request_target"])
+def test_no_head_code_runs_where_secrets_are_in_reach(event: str, payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    source = "pull_request" if event == "pull_request_target" else event
+    found = [payload for name, payload in payloads if name == source]
+    assert found
+    for payload in found:
+        decision = decide(read_trigger(event, payload, ENV))
+        assert (decision.run, decision.publish, decision.spec_from) == (False, False, "base")
+
+
+def _damaged(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value inside `value`."""
+    if path:
+        yield path
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _damaged(each, (*path, key))
+    elif isinstance(value, list):
+        for key, each in enumerate(value):
+            yield from _damaged(each, (*path, key))
+
+
+@pytest.mark.parametrize("instead", [None, 7, "x", [], {}], ids=repr)
+def test_a_payload_with_anything_else_in_any_place_is_still_read(
+    instead: Any, payloads: list[tuple[str, dict[str, Any]]]
+) -> None:
+    payload = next(payload for name, payload in payloads if name == "pull_request")
+    ways = [way for way in _damaged(payload) if len(way) <= 4 and way[0] in {"number", "pull_request", "sender"}]
+    assert len(ways) > 100
+    for way in ways:
+        copy = json.loads(json.dumps(payload))
+        place = copy
+        for key in way[:-1]:
+            place = place[key]
+        place[way[-1]] = instead
+        decide(read_trigger("pull_request", copy, ENV))
