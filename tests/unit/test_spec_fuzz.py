@@ -75,7 +75,7 @@ def _typo(key: str, dice: random.Random) -> str:
     return dice.choice([key[:at] + key[at + 1 :], key[:at] + "x" + key[at:], key.replace("-", "_"), key.upper(), ""])
 
 
-def _damage(data: Any, dice: random.Random) -> None:
+def damage(data: Any, dice: random.Random) -> None:
     """One random change somewhere in the tree."""
     target = dice.choice([item for item in _containers(data) if item] or [data])
     if isinstance(target, list):
@@ -102,7 +102,7 @@ def _damage(data: Any, dice: random.Random) -> None:
 def test_a_spec_with_changed_keys_and_values_is_answered(dice: random.Random, changes: int) -> None:
     data = YAML(typ="safe").load(FULL)
     for _ in range(changes):
-        _damage(data, dice)
+        damage(data, dice)
     _answer(json.dumps(data))  # every JSON text is YAML
 
 
