@@ -16,8 +16,9 @@ MEMORY: Final = "memory-mb"
 CPU: Final = "cpu-percent"
 AGENTS: Final = "concurrent-agents"
 TOKENS: Final = "tokens-per-minute"
+PROCESSES: Final = "processes-per-task"  # of each task's tree: a bound that is watched, not a capacity that is held
 TEAM_PREFIX: Final = "team:"  # before a team's name: its workers as a pool
-BUILT_IN_LIMITS: Final = (TOKENS, MEMORY, CPU, AGENTS)
+BUILT_IN_LIMITS: Final = (TOKENS, MEMORY, CPU, AGENTS, PROCESSES)
 
 
 class TaskState(StrEnum):

@@ -33,6 +33,7 @@ from maos_bot.events import (
 )
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.environment import child_environment, task_environment
+from maos_bot.execution.guard import MOST_PROCESSES, Bounds, Guard
 from maos_bot.execution.process import STOP_GRACE_S, CommandAttempt, StartError
 from maos_bot.execution.sampler import Sampler
 from maos_bot.execution.scheduler import (
@@ -43,6 +44,7 @@ from maos_bot.execution.scheduler import (
     End,
     Facts,
     Input,
+    PutBack,
     Ready,
     Retry,
     Scheduler,
@@ -52,7 +54,7 @@ from maos_bot.execution.scheduler import (
 )
 from maos_bot.execution.spawn import keep_descriptors
 from maos_bot.execution.tree import Family, adopting
-from maos_bot.model import BAD_STATES, Outcome, Plan, RunStatus, Spec, Task, TaskState, Trigger
+from maos_bot.model import AGENTS, BAD_STATES, PROCESSES, Outcome, Plan, RunStatus, Spec, Task, TaskState, Trigger
 from maos_bot.redact import Redactor
 
 SAMPLE_S: Final = 1.0
@@ -89,7 +91,9 @@ class Orchestrator:
         self._base_env = {**child_environment(environ), "MAOS_RUN_ID": run_id}
         self._scheduler = Scheduler(tasks, plan=plan, facts=facts)
         self._family = Family(b"MAOS_RUN_ID=" + os.fsencode(run_id))
-        self._sampler = Sampler(cpus or os.cpu_count() or 1)
+        self._cpus = cpus or os.cpu_count() or 1
+        self._sampler = Sampler(self._cpus)
+        self._guard: Guard | None = None  # while the run goes on
         self._running: dict[str, CommandAttempt] = {}
         self._ran = False
         self._scratch: Path | None = None
@@ -119,7 +123,8 @@ class Orchestrator:
         with self._resources, adopting():
             self._devnull = os.open(os.devnull, os.O_RDONLY)
             self._resources.callback(os.close, self._devnull)
-            sampler = asyncio.ensure_future(self._sample())
+            self._guard = guard = Guard(self._bounds(), put=self._put, failed=self._crashed)
+            sampler = asyncio.ensure_future(self._sample(guard))
             sampler.add_done_callback(lambda _: self._wake.set())
             try:
                 self._put(Begin())
@@ -130,6 +135,7 @@ class Orchestrator:
             finally:
                 sampler.cancel()
                 await self._end_rest()
+                guard.close()
         status, code, reason = self._verdict()
         finished: RunFinished = self._emit(
             RunFinished, status=status.value, exit_code=code, wall_s=time.monotonic() - self._mono, reason=reason
@@ -174,6 +180,8 @@ class Orchestrator:
             attempt = self._attempt(self._tasks[start.task], start.attempt)
             pid = attempt.pid
             self._running[start.task] = attempt
+            if self._guard:
+                self._guard.started(start.task, attempt)
         except StartError as error:
             failure = str(error)
         except Exception as error:  # noqa: BLE001 - raised again when the run was recorded to its end
@@ -214,7 +222,8 @@ class Orchestrator:
 
     def _ended(self, task: str, outcome: Outcome) -> None:
         del self._running[task]
-        self._put(AttemptEnded(task, outcome))
+        put_back = self._guard is not None and self._guard.ended(task, outcome.state)
+        self._put(PutBack(task, outcome) if put_back else AttemptEnded(task, outcome))
 
     def _crashed(self, error: Exception) -> None:
         self._bug = self._bug or error
@@ -261,20 +270,35 @@ class Orchestrator:
             retry_in_s=retry_in_s,
         )
 
-    async def _sample(self) -> None:
+    def _bounds(self) -> Bounds:
+        """What the guard keeps to, from the plan."""
+        values = {name: limit.value for name, limit in self._plan.limits.items()}
+        slots = values.get(AGENTS)
+        return Bounds(
+            slots=None if slots is None else int(slots),
+            processes=int(values.get(PROCESSES) or MOST_PROCESSES),
+            cpus=self._cpus,
+            estimates={name: planned.estimate_s for name, planned in self._plan.tasks.items()},
+        )
+
+    async def _sample(self, guard: Guard) -> None:
         """Once a second: what each task's processes use, and all together, which is the heartbeat too."""
         while True:
             await asyncio.sleep(SAMPLE_S)
             begun = {attempt.pid: attempt.begun for attempt in self._running.values()}
             samples = self._sampler.sample(begun, asyncio.get_running_loop().time())
+            held = {}
             for task, attempt in self._running.items():
                 if sample := samples.get(attempt.pid):
-                    attempt.peak_mb = max(attempt.peak_mb or 0.0, sample.memory_mb)
-                    self._emit(ResourceSampled, task=task, memory_mb=sample.memory_mb, cpu_percent=sample.cpu_percent)
+                    held[task] = memory_mb = guard.memory_mb(attempt) or sample.memory_mb
+                    attempt.peak_mb = max(attempt.peak_mb or 0.0, memory_mb)
+                    self._emit(ResourceSampled, task=task, memory_mb=memory_mb, cpu_percent=sample.cpu_percent)
+            cpu_percent = sum(sample.cpu_percent for sample in samples.values())
+            guard.sampled(held, cpu_percent)
             self._emit(
                 ResourceSampled,
-                memory_mb=sum(sample.memory_mb for sample in samples.values()),
-                cpu_percent=sum(sample.cpu_percent for sample in samples.values()),
+                memory_mb=sum(held.values()),
+                cpu_percent=cpu_percent,
                 agents=len(self._running),
             )
 

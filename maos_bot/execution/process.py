@@ -20,8 +20,9 @@ from typing import Final
 from maos_bot.execution.capture import PAUSE_S, Capture
 from maos_bot.execution.shell import Script, ShellError, plain_command, shell_command
 from maos_bot.execution.spawn import spawn
-from maos_bot.execution.tree import Family, Proc, has_marker, members, process_table, reap, send
-from maos_bot.model import Outcome, Task, TaskState
+from maos_bot.execution.tree import Family, Proc, has_marker, members, process_table, quell, reap, send
+from maos_bot.execution.watcher import over_memory
+from maos_bot.model import MEMORY, Outcome, Task, TaskState
 
 GRACE_S: Final = 2.0  # from SIGTERM to SIGKILL where a task's time is over
 STOP_GRACE_S: Final = 3.0  # the same where the run is stopped: a runner gives us 7.5 s for all of it
@@ -62,7 +63,8 @@ class CommandAttempt:
         """
         self._loop = loop = asyncio.get_running_loop()
         self._timeout_s = task.timeout_s
-        self._marker = marker
+        self.memory_mb = task.demand.get(MEMORY)  # what its tree may hold; None is no limit
+        self.marker = marker
         self._capture = capture
         self._family = family
         self._ended = ended
@@ -113,6 +115,19 @@ class CommandAttempt:
             self._kill_at = kill_at
             self._give_up_at = kill_at + _GIVE_UP_S
             self._look_in(_LOOK_S if self._exited else grace_s)
+
+    def kill(self, state: TaskState, reason: str) -> bool:
+        """Kill the whole tree at once: it is over a limit, or in everybody's way. False where it has ended already."""
+        if self._done or self._usage or self._ending or self._has_exited():
+            return False
+        self._ending = (state, reason)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGSTOP)  # it grows no more while the rest of it is looked for
+        quell(self._members)
+        self._kill_at = self._loop.time()
+        self._give_up_at = self._kill_at + _GIVE_UP_S
+        self._look_in(_LOOK_S)
+        return True
 
     # What the event loop calls
 
@@ -244,14 +259,17 @@ class CommandAttempt:
             state, reason = TaskState.SUCCEEDED, ""
         else:
             state, reason = TaskState.FAILED, _failure(code or 0)
-        usage = self._usage
+        usage, peak = self._usage, self._peak()
+        if self.memory_mb is not None and peak is not None and peak > self.memory_mb and self._ending is None:
+            # It was over before anybody looked: what a task may do doesn't hang on when it is looked at.
+            state, reason = TaskState.FAILED, over_memory(peak, self.memory_mb)
         return Outcome(
             state=state,
             reason=reason,
             exit_code=128 - code if code is not None and code < 0 else code,
             duration_s=self._loop.time() - self.begun,
             cpu_s=usage.ru_utime + usage.ru_stime if usage else None,
-            peak_memory_mb=self._peak(),
+            peak_memory_mb=peak,
             output_bytes=self._capture.total,
             omitted_bytes=self._capture.omitted,
         )
@@ -270,7 +288,7 @@ class CommandAttempt:
 
     def _members(self) -> list[Proc]:
         table = process_table()
-        found = members(self.pid, table, marked=lambda pid: has_marker(pid, self._marker))
+        found = members(self.pid, table, marked=lambda pid: has_marker(pid, self.marker))
         us = os.getpid()
         ours = [*found, *(proc for proc in table.values() if proc.session == self.pid)]
         self._adopted |= {proc.pid for proc in ours if proc.parent == us and proc.pid != self.pid}

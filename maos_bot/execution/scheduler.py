@@ -16,7 +16,7 @@ from types import MappingProxyType
 from maos_bot.execution.conditions import Conditions, Facts
 from maos_bot.model import BAD_STATES, FINAL_STATES, Outcome, Plan, Task, TaskState
 from maos_bot.planning.dispatch import Dispatcher
-from maos_bot.planning.problem import build_problem
+from maos_bot.planning.problem import build_problem, units
 from maos_bot.planning.schedule import gates_of
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "End",
     "Facts",
     "Input",
+    "LimitChanged",
+    "PutBack",
     "Ready",
     "Retry",
     "Scheduler",
@@ -61,7 +63,27 @@ class CancelRequested:
     reason: str
 
 
-Input = Begin | AttemptEnded | TimerDue | CancelRequested
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The running attempt of `task` was ended to make room; it runs again later, and it doesn't count as tried."""
+
+    task: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChanged:
+    """From now on at most `value` of the limit `name` is handed out, never more than the plan's; `reason` says why.
+
+    A limit the plan doesn't hold anybody to stays none.
+    """
+
+    name: str
+    value: float
+    reason: str
+
+
+Input = Begin | AttemptEnded | TimerDue | CancelRequested | PutBack | LimitChanged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +164,10 @@ class Scheduler:
         )
         self._states = dict.fromkeys(graph.ids, TaskState.PENDING)
         self._missing = [len(needs) for needs in graph.preds]  # needs that haven't ended
+        self._resources = problem.resources
         self._attempts = [0] * len(tasks)  # attempts begun
+        self._put_backs: dict[int, tuple[int, str]] = {}  # how many of them were put back, and why the last was
+        self._aside: set[int] = set()  # put back, and not running again yet
         self._last_need: dict[int, int] = {}  # the need that ended last
         self._timers: list[tuple[float, int]] = []  # heap of (due, task in backoff)
         self._running: set[int] = set()
@@ -167,6 +192,12 @@ class Scheduler:
                     self._timer_due(now)
                 case Begin():
                     self._begin(now, decisions)
+                case PutBack():
+                    self._put_back(one, now, decisions)
+                case LimitChanged():
+                    if one.name in self._resources:
+                        amount = units(one.value)
+                        self._dispatcher.set_capacity(self._resources.index(one.name), amount, one.reason)
                 case CancelRequested():
                     self._cancel(one.reason, now, decisions)
         if not self._cancelled:
@@ -196,23 +227,39 @@ class Scheduler:
                     self._end(task, 0, verdict, now, decisions)
 
     def _attempt_ended(self, ended: AttemptEnded, now: float, decisions: list[Decision]) -> None:
-        number = self._number.get(ended.task)
-        if number is None or number not in self._running:
-            raise ValueError(f"task {ended.task!r} isn't running")
-        outcome, attempt = ended.outcome, self._attempts[number]
-        if outcome.state not in FINAL_STATES:
-            raise ValueError(f"an attempt can't end as {outcome.state}")
-        self._running.remove(number)
-        self._dispatcher.free(number)
-        task = self._tasks[number]
-        if outcome.state in BAD_STATES and attempt < task.max_attempts and not self._cancelled:
-            delay = task.retry_delay_s * 2.0 ** (attempt - 1)
+        number, attempt = self._stopped(ended.task, ended.outcome)
+        outcome, task = ended.outcome, self._tasks[number]
+        tried = attempt - self._put_backs.get(number, (0, ""))[0]
+        if outcome.state in BAD_STATES and tried < task.max_attempts and not self._cancelled:
+            delay = task.retry_delay_s * 2.0 ** (tried - 1)
             heappush(self._timers, (now + delay, number))
             self._states[task.id] = TaskState.READY
             decisions.append(Retry(task=task.id, attempt=attempt, outcome=outcome, retry_in_s=delay))
             self._timer_due(now)  # a delay of 0 is due
         else:
             self._end(number, attempt, outcome, now, decisions)
+
+    def _put_back(self, happened: PutBack, now: float, decisions: list[Decision]) -> None:
+        number, attempt = self._stopped(happened.task, happened.outcome)
+        if self._cancelled:
+            self._end(number, attempt, happened.outcome, now, decisions)
+            return
+        self._put_backs[number] = (self._put_backs.get(number, (0, ""))[0] + 1, happened.outcome.reason)
+        self._aside.add(number)
+        self._states[happened.task] = TaskState.READY
+        decisions.append(Retry(task=happened.task, attempt=attempt, outcome=happened.outcome, retry_in_s=0.0))
+        self._dispatcher.offer(number, now)
+
+    def _stopped(self, task: str, outcome: Outcome) -> tuple[int, int]:
+        """Take in that the running attempt of `task` is over; gives its number and the attempt's."""
+        number = self._number.get(task)
+        if number is None or number not in self._running:
+            raise ValueError(f"task {task!r} isn't running")
+        if outcome.state not in FINAL_STATES:
+            raise ValueError(f"an attempt can't end as {outcome.state}")
+        self._running.remove(number)
+        self._dispatcher.free(number)
+        return number, self._attempts[number]
 
     def _timer_due(self, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
@@ -272,7 +319,11 @@ class Scheduler:
         self._running.add(number)
         wait = self._dispatcher.wait_of(number, now)
         reason, freed_by = wait.reason, wait.freed_by
-        if not reason and self._attempts[number] > 1:
+        if number in self._aside:
+            self._aside.remove(number)
+            why = self._put_backs[number][1]
+            reason = f"{why}; {reason}" if reason else why
+        elif not reason and self._attempts[number] > 1:
             reason = f"attempt {self._attempts[number]}: waited out the delay before a retry"
         elif not reason and (need := self._last_need.get(number)) is not None:
             reason, freed_by = f"needs {self._tasks[need].id}", need

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
 _PROC: Final = Path("/proc")
 _SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 _GET_CHILD_SUBREAPER: Final = 37
+_QUELL_ROUNDS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Proc:
 
     pid: int
     parent: int
+    group: int
     session: int
     zombie: bool
     cpu_s: float
@@ -44,7 +46,7 @@ def process_table() -> dict[int, Proc]:
     if not (_PROC / "self" / "stat").exists():
         return _psutil_table()
     entries = os.listdir("/proc")  # noqa: PTH208 - names alone: a Path for each would double the time
-    return {proc.pid: proc for entry in entries if entry.isdigit() and (proc := _read_proc(entry))}
+    return {proc.pid: proc for entry in entries if entry.isdigit() and (proc := read_proc(entry))}
 
 
 def members(root: int, table: Table, *, marked: Callable[[int], bool] | None = None) -> list[Proc]:
@@ -72,6 +74,25 @@ def send(procs: Iterable[Proc], number: signal.Signals) -> None:
     for proc in procs:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(proc.pid, number)
+
+
+def quell(procs: Callable[[], Sequence[Proc]]) -> None:
+    """Kill a tree that may grow faster than it can be listed, such as a fork bomb.
+
+    A signal to a process group reaches each member at once and keeps it from forking, so groups are signalled, not
+    processes. All are stopped first: a parent that outlives its child would start another. `procs` lists the tree, and
+    must name only processes whose sessions are the tree's own. What is killed may take a while to be gone.
+    """
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        reached: set[int] = {0, os.getpgrp()}  # never these
+        for _ in range(_QUELL_ROUNDS):
+            new = {proc.group for proc in procs()} - reached
+            if not new:
+                break
+            for group in new:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(group, number)
+            reached |= new
 
 
 def has_marker(pid: int, marker: bytes) -> bool:
@@ -106,7 +127,7 @@ class Family:
         strays = [
             proc
             for pid in our_children() - self._before
-            if (proc := _read_proc(str(pid))) and (proc.session != session or has_marker(pid, self._marker))
+            if (proc := read_proc(str(pid))) and (proc.session != session or has_marker(pid, self._marker))
         ]
         send(strays, signal.SIGKILL)
         left = {proc.pid for proc in strays}
@@ -156,7 +177,8 @@ def reap(pids: Collection[int]) -> set[int]:
     return left
 
 
-def _read_proc(pid: str) -> Proc | None:
+def read_proc(pid: str) -> Proc | None:
+    """Process `pid` (digits), from `/proc`; None where it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
             text = file.read()
@@ -166,6 +188,7 @@ def _read_proc(pid: str) -> Proc | None:
     return Proc(
         pid=int(pid),
         parent=int(field[1]),
+        group=int(field[2]),
         session=int(field[3]),
         zombie=field[0] in b"ZX",
         cpu_s=sum(map(int, field[11:15])) / _TICKS,
@@ -184,6 +207,7 @@ def _psutil_table() -> dict[int, Proc]:
                 table[process.pid] = Proc(
                     pid=process.pid,
                     parent=process.ppid(),
+                    group=os.getpgid(process.pid),
                     session=os.getsid(process.pid),
                     zombie=process.status() == psutil.STATUS_ZOMBIE,
                     cpu_s=times.user + times.system,

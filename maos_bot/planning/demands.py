@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from maos_bot.model import AGENTS, CPU, MEMORY, TEAM_PREFIX, TOKENS, Limit, ParallelStrategy, Task
+from maos_bot.model import AGENTS, CPU, MEMORY, PROCESSES, TEAM_PREFIX, TOKENS, Limit, ParallelStrategy, Task
 
 # The share of memory and CPU a strategy leaves free, because what a task says it takes is itself an estimate. Slots
 # and pools are counts, not estimates: they have no headroom.
@@ -35,7 +35,7 @@ def demand_of(task: Task, limits: Mapping[str, Limit]) -> dict[str, float]:
 def bound(resource: str, limits: Mapping[str, Limit]) -> float | None:
     """How much of `resource` can be held at once; None where nothing bounds that."""
     limit = limits.get(resource)
-    if limit is None or limit.value is None or resource == TOKENS or not math.isfinite(limit.value):
+    if limit is None or limit.value is None or resource in (TOKENS, PROCESSES) or not math.isfinite(limit.value):
         return None
     return limit.value
 

@@ -48,7 +48,9 @@ class Dispatcher:
         for place, task in enumerate(self._task_at):
             self._place[task] = place
 
-        self._free = list(problem.capacities)
+        self._free = list(problem.capacities)  # below 0 where a capacity was lowered under what is held
+        self._capacities = list(problem.capacities)
+        self._notes: dict[int, str] = {}  # why a capacity isn't the problem's
         self._running: dict[int, float] = {}  # task -> predicted end
         self._ready: list[list[int]] = [[] for _ in problem.classes]  # heaps of places
         self._fronts: list[int] = []  # heap of places: a head of each class with tasks, and some that were heads once
@@ -66,8 +68,9 @@ class Dispatcher:
         self._ready_at = [0.0] * count
         self._ready_round = [0] * count
         self._let_in: dict[int, int] = {}  # task -> the task that opened its gate
-        self._blocked: list[tuple[int, int, int]] = [(-1, 0, 0)] * len(problem.classes)  # round, resource, free
-        self._drained = (-1, 0, 0)  # the same, where nothing was left for any class
+        # round, resource, free, capacity then
+        self._blocked: list[tuple[int, int, int, int]] = [(-1, 0, 0, 0)] * len(problem.classes)
+        self._drained = (-1, 0, 0, 0)  # the same, where nothing was left for any class
         self._waited_for = [self._drained] * count  # the later of both when the task started
         self._last_freed: list[int | None] = [None] * len(problem.capacities)
         self._last_ended: int | None = None
@@ -80,6 +83,16 @@ class Dispatcher:
             self._held[self._gates[task]].append(task)
         else:
             self._enqueue(task)
+
+    def set_capacity(self, resource: int, amount: int, note: str = "") -> None:
+        """From now on `resource` has `amount` (millionths), at most what the problem gives; `note` says why.
+
+        What is held stays held. With nothing running the first head starts whatever the lowered capacities are.
+        """
+        amount = min(amount, self._problem.capacities[resource])
+        self._free[resource] += amount - self._capacities[resource]
+        self._capacities[resource] = amount
+        self._notes[resource] = note
 
     def free(self, task: int) -> None:
         """`task` stopped running and holds nothing any more."""
@@ -114,7 +127,7 @@ class Dispatcher:
         reserved: _Reservation | None = None
         fronts, free, ready = self._fronts, self._free, self._ready
         task_at, class_of, classes = self._task_at, self._class_of, self._classes
-        while fronts and len(aside) <= SCAN and not self._is_drained():
+        while fronts and len(aside) <= SCAN and not (self._running and self._is_drained()):
             place = fronts[0]
             task = task_at[place]
             number = class_of[task]
@@ -123,14 +136,14 @@ class Dispatcher:
                 self._in_fronts[heappop(fronts)] = 0
                 continue
             demand = classes[number]
-            short = _short(demand, free)
+            short = _short(demand, free) if self._running else None
             if short is None and aside:
                 if reserved is None:
                     reserved = self._reserve(task_at[aside[0]], now)
                 if not reserved.admits(demand, now + self._durations[task]):
                     short = reserved.short
             if short is not None:
-                self._blocked[number] = (self._round, short[0], free[short[0]])
+                self._blocked[number] = (self._round, short[0], free[short[0]], self._capacities[short[0]])
                 aside.append(heappop(fronts))
                 continue
             self._take(task, queue, now)
@@ -144,7 +157,7 @@ class Dispatcher:
         """Whether some resource that everything needs is used up, so that nothing at all can start."""
         for resource, least in self._always:
             if self._free[resource] < least:
-                self._drained = (self._round, resource, self._free[resource])
+                self._drained = (self._round, resource, self._free[resource], self._capacities[resource])
                 return True
         return False
 
@@ -168,11 +181,13 @@ class Dispatcher:
         queued = max(0.0, now - self._ready_at[task])
         since = self._ready_round[task]
         number = self._class_of[task]
-        at, resource, free = self._waited_for[task]
+        at, resource, free, capacity = self._waited_for[task]
         if at > since:
             wants = next((amount for held, amount in self._classes[number] if held == resource), 0)
             if wants > free:
-                reason = self._problem.shortage(resource, free, wants)
+                reason = self._problem.shortage(resource, free, wants, capacity=capacity)
+                if capacity < self._problem.capacities[resource] and self._notes.get(resource):
+                    reason += f" ({self._notes[resource]})"
                 return Wait(queued_s=queued, reason=reason, freed_by=self._last_freed[resource])
             reason = f"held back for a larger task that waits for {self._problem.resources[resource]}"
             return Wait(queued_s=queued, reason=reason, freed_by=self._last_ended)

@@ -68,11 +68,11 @@ class Problem:
             classes=list(index),
         )
 
-    def shortage(self, resource: int, free: int, wants: int) -> str:
-        """Why `wants` of `resource` doesn't fit in `free`, in words."""
+    def shortage(self, resource: int, free: int, wants: int, *, capacity: int | None = None) -> str:
+        """Why `wants` of `resource` doesn't fit in `free` of its capacity (or of a lowered `capacity`), in words."""
         return shortage(
             self.resources[resource],
-            capacity=self.capacities[resource] / UNIT,
+            capacity=(self.capacities[resource] if capacity is None else capacity) / UNIT,
             free=free / UNIT,
             wants=wants / UNIT,
             kept_free=self.kept_free[resource] / UNIT,

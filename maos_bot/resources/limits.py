@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from maos_bot.errors import ConfigError
-from maos_bot.model import AGENTS, BUILT_IN_LIMITS, CPU, MEMORY, TEAM_PREFIX, TOKENS, Limit, Spec, TaskKind
+from maos_bot.model import AGENTS, BUILT_IN_LIMITS, CPU, MEMORY, PROCESSES, TEAM_PREFIX, TOKENS, Limit, Spec, TaskKind
 from maos_bot.resources.runner import Runner
 
 FEWEST_SLOTS: Final = 4
 AGENT_SLOTS: Final = 8  # agents wait for a provider, not for our CPUs
 RESERVE_MB: Final = 256.0  # left to ourselves and the runner's own agent
 RESERVE_SHARE: Final = 0.1
+MOST_PROCESSES: Final = 1000  # a task with more is more likely a fork bomb than a build
 
 
 def resolve_limits(spec: Spec, overrides: Mapping[str, str | float], runner: Runner) -> dict[str, Limit]:
@@ -39,6 +40,9 @@ def resolve_limits(spec: Spec, overrides: Mapping[str, str | float], runner: Run
     slots = limits[AGENTS].value
     if slots is not None and slots < 1:
         raise ConfigError(f"{AGENTS} is {slots:g}: nothing could ever run", hint="give it at least 1")
+    processes = limits[PROCESSES].value
+    if processes is not None and processes < 1:
+        raise ConfigError(f"{PROCESSES} is {processes:g}: nothing could ever run", hint="give it at least 1")
     limits |= {name: limit for name, limit in asked.items() if name not in BUILT_IN_LIMITS}
     for team in spec.teams.values():
         if team.max_concurrent_workers is not None:
@@ -67,7 +71,19 @@ def _auto(name: str, spec: Spec, runner: Runner) -> Limit:
         return Limit(value=100.0, reason="auto: the whole runner")
     if name == TOKENS:
         return Limit(value=None, reason="auto: the provider's own rate")
+    if name == PROCESSES:
+        return _auto_processes(runner)
     raise ValueError(f"{name!r} has no automatic value")
+
+
+def _auto_processes(runner: Runner) -> Limit:
+    free = runner.processes_free
+    if free is None or free // 2 >= MOST_PROCESSES:
+        known = "" if free is None else f", of {runner.processes_reason}"
+        return Limit(
+            value=float(MOST_PROCESSES), reason=f"auto: more than a build needs, fewer than a fork bomb{known}"
+        )
+    return Limit(value=float(max(1, free // 2)), reason=f"auto: half of what is free of {runner.processes_reason}")
 
 
 def _positive(name: str, value: str | float) -> float:

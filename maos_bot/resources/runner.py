@@ -1,8 +1,7 @@
 """What this runner really offers: CPUs, memory and disk as a task would get them, each with the reason.
 
 A container or a CI runner may be allowed less than the machine has: CPU affinity, a cgroup v1 or v2 CPU quota, a memory
-limit anywhere up the cgroup hierarchy. The smallest counts. Sources: the kernel's `cgroup-v2.rst` and `cgroup-v1`
-documentation.
+limit anywhere up the cgroup hierarchy. The smallest counts.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from maos_bot.resources.cgroup import UNLIMITED, hierarchy, memory_files, memory_left_mb, number, text
+
 _MIB: Final = 2**20
-_UNLIMITED: Final = 2**60  # cgroup v1 writes "no limit" as a huge number of bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +29,8 @@ class Runner:
     memory_reason: str
     available_mb: float | None
     disk_free_mb: float | None
+    processes_free: int | None = None  # how many more the system would let us start
+    processes_reason: str = "unknown"
 
 
 def probe(root: Path = Path(), *, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> Runner:
@@ -36,17 +38,17 @@ def probe(root: Path = Path(), *, proc: Path = Path("/proc"), cgroup: Path = Pat
     cpus, cpu_reason = _cpus(proc, cgroup)
     total, available = _memory(proc)
     memory, memory_reason = total, "the machine's memory" if total is not None else "unknown"
-    for folder, used_name, limit_name in _memory_files(proc, cgroup):
-        limit = _number(folder / limit_name)
-        if limit is None or limit >= _UNLIMITED:
+    for folder, used_name, limit_name in memory_files(proc, cgroup):
+        limit = number(folder / limit_name)
+        if limit is None or limit >= UNLIMITED:
             continue
         limit_mb = limit / _MIB
         if memory is None or limit_mb < memory:
             memory, memory_reason = limit_mb, f"the cgroup's memory limit ({limit_name})"
-        used = _number(folder / used_name)
-        if used is not None:
-            left = max(0.0, limit_mb - used / _MIB)
+        left = memory_left_mb(folder, used_name, limit_mb)
+        if left is not None:
             available = left if available is None else min(available, left)
+    processes, processes_reason = _processes(proc, cgroup)
     return Runner(
         cpus=cpus,
         cpu_reason=cpu_reason,
@@ -54,6 +56,8 @@ def probe(root: Path = Path(), *, proc: Path = Path("/proc"), cgroup: Path = Pat
         memory_reason=memory_reason,
         available_mb=available,
         disk_free_mb=shutil.disk_usage(root).free / _MIB if root.exists() else None,
+        processes_free=processes,
+        processes_reason=processes_reason,
     )
 
 
@@ -64,47 +68,41 @@ def _cpus(proc: Path, cgroup: Path) -> tuple[float, str]:
     else:
         count = float(os.cpu_count() or 1)
         reason = f"{count:.0f} CPUs"
-    for quota, text in _quotas(proc, cgroup):
+    for quota, why in _quotas(proc, cgroup):
         if quota < count:
-            count, reason = quota, text
+            count, reason = quota, why
     return count, reason
 
 
 def _quotas(proc: Path, cgroup: Path) -> Iterator[tuple[float, str]]:
-    for folder in _hierarchy(proc, cgroup, ""):
-        words = _text(folder / "cpu.max").split()
+    for folder in hierarchy(proc, cgroup, ""):
+        words = text(folder / "cpu.max").split()
         if len(words) == 2 and words[0] != "max" and float(words[1]) > 0:
             yield float(words[0]) / float(words[1]), "the cgroup's CPU quota (cpu.max)"
-    for folder in _hierarchy(proc, cgroup, "cpu"):
-        quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+    for folder in hierarchy(proc, cgroup, "cpu"):
+        quota, period = number(folder / "cpu.cfs_quota_us"), number(folder / "cpu.cfs_period_us")
         if quota is not None and quota > 0 and period:
             yield quota / period, "the cgroup's CPU quota (cpu.cfs_quota_us)"
 
 
-def _memory_files(proc: Path, cgroup: Path) -> Iterator[tuple[Path, str, str]]:
-    for folder in _hierarchy(proc, cgroup, ""):
-        yield folder, "memory.current", "memory.max"
-    for folder in _hierarchy(proc, cgroup, "memory"):
-        yield folder, "memory.usage_in_bytes", "memory.limit_in_bytes"
-
-
-def _hierarchy(proc: Path, cgroup: Path, controller: str) -> Iterator[Path]:
-    """Our cgroup's folder and those above it: v2 where `controller` is empty, else v1's."""
-    for line in _text(proc / "self" / "cgroup").splitlines():
-        _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if controllers.split(",") != [""] if not controller else controller not in controllers.split(","):
-            continue
-        base = cgroup / controller if controller else cgroup
-        folder = base / path.lstrip("/")
-        # Inside a container the path may be the host's: then only the mount's root can be read.
-        folders = [folder, *folder.parents]
-        inside = folders[: folders.index(base) + 1] if base in folders else [base]
-        yield from (each for each in inside if each.is_dir())
+def _processes(proc: Path, cgroup: Path) -> tuple[int | None, str]:
+    ids = number(proc / "sys" / "kernel" / "pid_max")
+    running = text(proc / "loadavg").split()
+    used = running[3].partition("/")[2] if len(running) > 3 else ""
+    least, reason = None, "unknown"
+    if ids is not None and used.isdigit():
+        least, reason = int(ids) - int(used), f"{ids:.0f} process ids (kernel.pid_max)"
+    for controller in ("", "pids"):
+        for folder in hierarchy(proc, cgroup, controller):
+            most, now = number(folder / "pids.max"), number(folder / "pids.current")
+            if most is not None and now is not None and (least is None or most - now < least):
+                least, reason = int(most - now), "the cgroup's limit (pids.max)"
+    return least, reason
 
 
 def _memory(proc: Path) -> tuple[float | None, float | None]:
     values = {}
-    for line in _text(proc / "meminfo").splitlines():
+    for line in text(proc / "meminfo").splitlines():
         name, _, rest = line.partition(":")
         if name in ("MemTotal", "MemAvailable"):
             values[name] = float(rest.split()[0]) / 1024
@@ -114,18 +112,3 @@ def _memory(proc: Path) -> tuple[float | None, float | None]:
         memory = psutil.virtual_memory()
         return memory.total / _MIB, memory.available / _MIB
     return values.get("MemTotal"), values.get("MemAvailable")
-
-
-def _number(path: Path) -> float | None:
-    text = _text(path).strip()
-    try:
-        return float(text)
-    except ValueError:  # "max", or nothing there
-        return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:  # not this cgroup version, or not ours to read: the next source counts
-        return ""

@@ -71,6 +71,9 @@ class Limits(Part):
     concurrent_agents: Workers | Auto = Field(
         "auto", description="How many tasks, commands and agents alike, run at once."
     )
+    processes_per_task: Workers | Auto = Field(
+        "auto", description="How many processes one task's tree may have; one with more is ended."
+    )
     resources: dict[Name, Quantity] = Field(
         {},
         description="Pools of your own, each with how much of it there is; tasks take from them with `resources`.",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from maos_bot.errors import ConfigError
-from maos_bot.model import AGENTS, CPU, MEMORY, TOKENS, Spec, Task, Team
+from maos_bot.model import AGENTS, CPU, MEMORY, PROCESSES, TOKENS, Spec, Task, Team
 from maos_bot.resources.limits import resolve_limits
 from maos_bot.resources.runner import Runner
 
@@ -29,6 +29,7 @@ def test_auto_fits_the_runner_and_says_why() -> None:
         MEMORY: 6000.0 - 256.0,
         CPU: 100.0,
         TOKENS: None,
+        PROCESSES: 1000.0,
     }
     assert all(limit.reason.startswith("auto: ") for limit in limits.values())
     assert RUNNER.cpu_reason in limits[AGENTS].reason

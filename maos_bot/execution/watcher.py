@@ -1,0 +1,230 @@
+"""What keeps a task to its limits: looks at the trees of running tasks often, and the more often the nearer one is.
+
+A task may hold so much memory (its declared `memory-mb`) and so many processes. Memory can't grow faster than a machine
+writes it, so a tree far below its limit needs no look for a while, and one near it needs one each few milliseconds:
+that ends a task soon after it crosses its limit, at the price of one small read a process. New processes are looked
+for only when the kernel has given out a process id since the last look.
+
+Memory is what the processes hold resident. Forked processes share pages, which would count once for each: where the
+plain sum is over the limit, the kernel is asked for the proportional share (PSS), which is dearer, before anything is
+called too much. Needs `/proc`; elsewhere a watcher sees nothing and says so by `works`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from maos_bot.execution.tree import has_marker, read_proc
+
+SLOWEST_S: Final = 0.05  # between two looks, however far all are from their limits
+FASTEST_S: Final = 0.002
+_GROWTH_MB_S: Final = 8000.0  # no task takes memory faster than about this
+_ASK_S: Final = 0.1  # between two questions for the proportional share, at least
+_AIM: Final = 1.15  # a look comes before a tree at full growth could be at so many times its limit
+_PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
+_OOM_SCORE: Final = b"500"  # of a thousand: where memory ends, the kernel takes a task before it takes us
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A tree over a limit: `pid` is its first process, `reason` says what and how much."""
+
+    pid: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Tree:
+    """What is known of one running task's processes."""
+
+    root: int
+    marker: bytes
+    memory_mb: float | None
+    processes: int
+    members: set[int] = field(default_factory=set)
+    shared_mb: float = 0.0  # how much the plain sum was above the proportional one when that was asked for
+    ask_at: float = 0.0  # what was shared then may not be any more: when to ask again
+    used_mb: float = 0.0
+    peak_mb: float = 0.0
+    due: float = 0.0
+    breached: bool = False
+
+
+class Watcher:
+    """Tell it which tasks run; it says which are over a limit and when it wants to look again."""
+
+    def __init__(self) -> None:
+        self.works = Path("/proc/self/statm").exists()
+        self._trees: dict[int, _Tree] = {}
+        self._owner: dict[int, int] = {}  # member -> first process of its task
+        self._known: set[str] = set()  # names in /proc at the last look
+        self._last_id = b""
+
+    def add(self, pid: int, *, marker: bytes, memory_mb: float | None, processes: int, now: float) -> None:
+        """The task whose first process is `pid` runs, and may hold `memory_mb` MiB (None: no limit) and `processes`."""
+        if not self._trees:
+            self._known = set()  # nobody has looked for a while: any name may be another process by now
+            self._last_id = b""
+        tree = _Tree(root=pid, marker=marker, memory_mb=memory_mb, processes=processes, members={pid})
+        tree.due = now + _rest_s(memory_mb, 0.0)
+        self._trees[pid] = tree
+        self._owner[pid] = pid
+
+    def remove(self, pid: int) -> None:
+        """That task has ended."""
+        tree = self._trees.pop(pid, None)
+        for member in tree.members if tree else ():
+            self._owner.pop(member, None)
+
+    def memory_mb(self, pid: int) -> tuple[float, float] | None:
+        """What that task held when it was looked at last, and the most it was seen with, in MiB; None is unknown."""
+        tree = self._trees.get(pid)
+        return (tree.used_mb, tree.peak_mb) if tree and tree.peak_mb else None
+
+    def tree_mb(self, pid: int) -> float:
+        """What that task holds now, limited or not, pages that its processes share counted for each; 0 if it ended."""
+        self._find_new()
+        tree = self._trees.get(pid)
+        return sum(_resident_mb(member) or 0.0 for member in tree.members) if tree else 0.0
+
+    @property
+    def due(self) -> float | None:
+        """When `look` is wanted next, on the clock of `now`; None while nothing runs."""
+        return min((tree.due for tree in self._trees.values()), default=None)
+
+    def look(self, now: float) -> list[Breach]:
+        """Look at the trees that are due; each that is over a limit is named once."""
+        if not self.works:
+            return []
+        self._find_new()
+        breaches = []
+        for tree in self._trees.values():
+            if tree.due <= now and not tree.breached:
+                reason = self._inspect(tree, now)
+                if reason:
+                    tree.breached = True
+                    tree.due = float("inf")
+                    breaches.append(Breach(tree.root, reason))
+        return breaches
+
+    def _inspect(self, tree: _Tree, now: float) -> str:
+        """Why `tree` is over a limit; else when to look again is set."""
+        used = 0.0
+        if tree.memory_mb is None:
+            if len(tree.members) > tree.processes:
+                self._drop_ended(tree)
+        else:
+            used = self._measure(tree, now)
+            tree.used_mb, tree.peak_mb = used, max(tree.peak_mb, used)
+            if used > tree.memory_mb:
+                return over_memory(used, tree.memory_mb)
+        if len(tree.members) > tree.processes:
+            return f"{len(tree.members)} processes at once of at most {tree.processes}"
+        tree.due = now + _rest_s(tree.memory_mb, used)
+        return ""
+
+    def _measure(self, tree: _Tree, now: float) -> float:
+        """What `tree` holds, in MiB; drops the members that have ended."""
+        sizes: dict[int, float] = {}
+        for pid in tuple(tree.members):
+            size = _resident_mb(pid)
+            if size is not None:
+                sizes[pid] = size
+            elif pid != tree.root:
+                self._forget(tree, pid)
+        total, largest = sum(sizes.values()), max(sizes.values(), default=0.0)
+        if len(sizes) < 2 or largest > (tree.memory_mb or 0.0):
+            return total if len(sizes) < 2 else max(largest, total - tree.shared_mb)
+        if total > (tree.memory_mb or 0.0) and (total - tree.shared_mb > (tree.memory_mb or 0.0) or now >= tree.ask_at):
+            begun = time.perf_counter()
+            shares = [_proportional_mb(pid) for pid in sizes]
+            tree.shared_mb = total - sum(share for share in shares if share is not None) if all(shares) else 0.0
+            tree.ask_at = now + max(_ASK_S, 20 * (time.perf_counter() - begun))
+        return max(largest, total - tree.shared_mb)
+
+    def _drop_ended(self, tree: _Tree) -> None:
+        for pid in tuple(tree.members):
+            proc = read_proc(str(pid))
+            if (proc is None or proc.zombie) and pid != tree.root:
+                self._forget(tree, pid)
+
+    def _forget(self, tree: _Tree, pid: int) -> None:
+        tree.members.discard(pid)
+        tree.shared_mb = 0.0  # it may have been with that one
+        self._owner.pop(pid, None)
+
+    def _find_new(self) -> None:
+        """Give each process that came since the last look to the task it belongs to."""
+        last = _last_id()
+        if last == self._last_id:
+            return
+        self._last_id = last
+        names = {name for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - asked many times a second
+        fresh = sorted(names - self._known, key=int)  # parents mostly come before their children
+        self._known = names
+        for name in fresh:
+            self._place(name)
+
+    def _place(self, name: str) -> None:
+        proc = read_proc(name)
+        if proc is None or proc.zombie:
+            return
+        owner = proc.pid if proc.pid in self._trees else None
+        if owner is not None:
+            _prefer_as_victim(proc.pid)
+        elif proc.session in self._trees:
+            owner = proc.session
+        elif proc.parent in self._owner:
+            owner = self._owner[proc.parent]
+        elif proc.parent == os.getpid() and proc.session != os.getsid(0):  # an orphan that we were given
+            owner = next((root for root, tree in self._trees.items() if has_marker(proc.pid, tree.marker)), None)
+        if owner is not None:
+            self._owner[proc.pid] = owner
+            self._trees[owner].members.add(proc.pid)
+
+
+def over_memory(used_mb: float, limit_mb: float) -> str:
+    """How the end of a task over its memory is put into words."""
+    return f"used {used_mb:.0f} MB of {limit_mb:g} MB"
+
+
+def _rest_s(limit_mb: float | None, used_mb: float) -> float:
+    """How long a tree that holds `used_mb` needs no look."""
+    if limit_mb is None:
+        return SLOWEST_S
+    return min(SLOWEST_S, max(FASTEST_S, (limit_mb * _AIM - used_mb) / _GROWTH_MB_S))
+
+
+def _last_id() -> bytes:
+    """The process id that was given out last: the last word of `/proc/loadavg`."""
+    with open("/proc/loadavg", "rb") as file:  # noqa: PTH123 - as above
+        return file.read().rsplit(None, 1)[-1]
+
+
+def _resident_mb(pid: int) -> float | None:
+    """What process `pid` holds in memory; None where it has ended or is a zombie."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123 - as above
+            pages = int(file.read().split(None, 2)[1])
+    except (OSError, IndexError):
+        return None
+    return pages * _PAGE_MB if pages else None
+
+
+def _proportional_mb(pid: int) -> float | None:
+    """The same, of shared pages only its share; None where the kernel doesn't say."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123 - as above
+        for line in file:
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) / 1024
+    return None
+
+
+def _prefer_as_victim(pid: int) -> None:
+    with contextlib.suppress(OSError):  # it has ended, or the system doesn't let us: then it stays as it is
+        Path(f"/proc/{pid}/oom_score_adj").write_bytes(_OOM_SCORE)
