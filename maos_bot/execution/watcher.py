@@ -60,6 +60,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self.works = Path("/proc/self/statm").exists()
+        self._knows_shares = Path("/proc/self/smaps_rollup").exists()
         self._trees: dict[int, _Tree] = {}
         self._owner: dict[int, int] = {}  # member -> first process of its task
         self._known: set[str] = set()  # names in /proc at the last look
@@ -138,12 +139,12 @@ class Watcher:
             elif pid != tree.root:
                 self._forget(tree, pid)
         total, largest = sum(sizes.values()), max(sizes.values(), default=0.0)
-        if len(sizes) < 2 or largest > (tree.memory_mb or 0.0):
-            return total if len(sizes) < 2 else max(largest, total - tree.shared_mb)
-        if total > (tree.memory_mb or 0.0) and (total - tree.shared_mb > (tree.memory_mb or 0.0) or now >= tree.ask_at):
+        limit = tree.memory_mb or 0.0
+        over = len(sizes) > 1 and largest <= limit < total and self._knows_shares
+        if over and (total - tree.shared_mb > limit or now >= tree.ask_at):
             begun = time.perf_counter()
-            shares = [_proportional_mb(pid) for pid in sizes]
-            tree.shared_mb = total - sum(share for share in shares if share is not None) if all(shares) else 0.0
+            shares = [_proportional_mb(pid, size) for pid, size in sizes.items()]
+            tree.shared_mb = max(0.0, total - sum(shares))
             tree.ask_at = now + max(_ASK_S, 20 * (time.perf_counter() - begun))
         return max(largest, total - tree.shared_mb)
 
@@ -171,6 +172,9 @@ class Watcher:
             self._place(name)
 
     def _place(self, name: str) -> None:
+        before = self._owner.get(int(name))
+        if before is not None and before != int(name):  # that one has ended, and its id was given out again
+            self._forget(self._trees[before], int(name))
         proc = read_proc(name)
         if proc is None or proc.zombie:
             return
@@ -216,13 +220,18 @@ def _resident_mb(pid: int) -> float | None:
     return pages * _PAGE_MB if pages else None
 
 
-def _proportional_mb(pid: int) -> float | None:
-    """The same, of shared pages only its share; None where the kernel doesn't say."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123 - as above
-        for line in file:
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) / 1024
-    return None
+def _proportional_mb(pid: int, resident_mb: float) -> float:
+    """The same, of shared pages only its share; 0 where it has ended, `resident_mb` where it isn't ours to know."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123 - as above
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) / 1024
+    except PermissionError:
+        return resident_mb
+    except OSError:
+        pass
+    return 0.0
 
 
 def _prefer_as_victim(pid: int) -> None:

@@ -50,7 +50,7 @@ class Dispatcher:
 
         self._free = list(problem.capacities)  # below 0 where a capacity was lowered under what is held
         self._capacities = list(problem.capacities)
-        self._notes: dict[int, str] = {}  # why a capacity isn't the problem's
+        self._notes = [""] * len(problem.capacities)  # why a capacity isn't the problem's
         self._running: dict[int, float] = {}  # task -> predicted end
         self._ready: list[list[int]] = [[] for _ in problem.classes]  # heaps of places
         self._fronts: list[int] = []  # heap of places: a head of each class with tasks, and some that were heads once
@@ -68,9 +68,9 @@ class Dispatcher:
         self._ready_at = [0.0] * count
         self._ready_round = [0] * count
         self._let_in: dict[int, int] = {}  # task -> the task that opened its gate
-        # round, resource, free, capacity then
-        self._blocked: list[tuple[int, int, int, int]] = [(-1, 0, 0, 0)] * len(problem.classes)
-        self._drained = (-1, 0, 0, 0)  # the same, where nothing was left for any class
+        # round, resource, free, capacity then, and why it was that
+        self._blocked: list[tuple[int, int, int, int, str]] = [(-1, 0, 0, 0, "")] * len(problem.classes)
+        self._drained = (-1, 0, 0, 0, "")  # the same, where nothing was left for any class
         self._waited_for = [self._drained] * count  # the later of both when the task started
         self._last_freed: list[int | None] = [None] * len(problem.capacities)
         self._last_ended: int | None = None
@@ -143,7 +143,7 @@ class Dispatcher:
                 if not reserved.admits(demand, now + self._durations[task]):
                     short = reserved.short
             if short is not None:
-                self._blocked[number] = (self._round, short[0], free[short[0]], self._capacities[short[0]])
+                self._blocked[number] = (self._round, *self._state_of(short[0]))
                 aside.append(heappop(fronts))
                 continue
             self._take(task, queue, now)
@@ -153,11 +153,14 @@ class Dispatcher:
         self._waiting -= len(started)
         return started
 
+    def _state_of(self, resource: int) -> tuple[int, int, int, str]:
+        return resource, self._free[resource], self._capacities[resource], self._notes[resource]
+
     def _is_drained(self) -> bool:
         """Whether some resource that everything needs is used up, so that nothing at all can start."""
         for resource, least in self._always:
             if self._free[resource] < least:
-                self._drained = (self._round, resource, self._free[resource], self._capacities[resource])
+                self._drained = (self._round, *self._state_of(resource))
                 return True
         return False
 
@@ -181,13 +184,12 @@ class Dispatcher:
         queued = max(0.0, now - self._ready_at[task])
         since = self._ready_round[task]
         number = self._class_of[task]
-        at, resource, free, capacity = self._waited_for[task]
+        at, resource, free, capacity, note = self._waited_for[task]
         if at > since:
             wants = next((amount for held, amount in self._classes[number] if held == resource), 0)
             if wants > free:
                 reason = self._problem.shortage(resource, free, wants, capacity=capacity)
-                if capacity < self._problem.capacities[resource] and self._notes.get(resource):
-                    reason += f" ({self._notes[resource]})"
+                reason += f" ({note})" if note else ""
                 return Wait(queued_s=queued, reason=reason, freed_by=self._last_freed[resource])
             reason = f"held back for a larger task that waits for {self._problem.resources[resource]}"
             return Wait(queued_s=queued, reason=reason, freed_by=self._last_ended)

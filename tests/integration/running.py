@@ -80,11 +80,12 @@ def run(
     secrets: tuple[str, ...] = (),
     facts: Facts | None = None,
     mode: ExecutionMode = ExecutionMode.PIPELINED,
+    more_limits: Mapping[str, float] | None = None,
     during: Callable[[Orchestrator], None] | None = None,
     watch: Callable[[RunEvent, Orchestrator], None] | None = None,
 ) -> Ran:
     """Run `tasks` in `root`. `during` is called on the loop as the run begins, `watch` with each event."""
-    values = {AGENTS: slots, MEMORY: None, CPU: 100.0, TOKENS: None}
+    values = {AGENTS: slots, MEMORY: None, CPU: 100.0, TOKENS: None, **(more_limits or {})}
     limits = {name: Limit(value=value, reason="the test") for name, value in values.items()}
     plan = make_plan(tasks, limits=limits, mode=mode, strategy=ParallelStrategy.BALANCED)
     events: list[RunEvent] = []
