@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maos_bot.errors import ConfigError
-from maos_bot.resources.token_rate import INPUT, OUTPUT, REQUESTS, Bucket, TokenRate
+from maos_bot.resources.token_rate import INPUT, OUTPUT, REQUESTS, Bucket, TokenRate, TokenRates
 
 
 class Provider:
@@ -109,3 +109,58 @@ def test_headers_only_lower_what_is_left_and_a_pause_is_never_cut_short() -> Non
 def test_a_rate_of_nothing_is_refused_in_words() -> None:
     with pytest.raises(ConfigError, match="lets nothing through"):
         Bucket(0, now=0.0)
+
+
+HEADERS = {
+    "Anthropic-RateLimit-Requests-Limit": "50",
+    "anthropic-ratelimit-input-tokens-limit": "30000",
+    "anthropic-ratelimit-input-tokens-remaining": "12000",
+    "anthropic-ratelimit-output-tokens-limit": "not a number",
+}
+
+
+def test_a_model_not_met_before_is_bounded_by_what_its_headers_say() -> None:
+    rates = TokenRates(now=0.0)
+    assert rates.wait_s("anthropic", "m", {INPUT: 1e9}, 0.0) == 0.0
+    rates.rate("anthropic", "m", 0.0).follow(HEADERS, 0.0)
+    assert {name: bucket.capacity for name, bucket in rates.rate("anthropic", "m", 0.0).buckets.items()} == {
+        REQUESTS: 50.0,
+        INPUT: 30_000.0,
+    }
+    assert rates.wait_s("anthropic", "m", {INPUT: 12_500}, 0.0) == pytest.approx(1.0)
+    assert rates.reason("anthropic", "m", {INPUT: 12_500}, 0.0) == "tokens: refill in 1 s"
+    assert rates.wait_s("anthropic", "other", {INPUT: 30_000}, 0.0) == 0.0
+
+
+def test_headers_raise_no_limit_of_our_own() -> None:
+    rate = TokenRate({INPUT: 10_000.0}, now=0.0)
+    rate.follow(HEADERS, 0.0)
+    assert rate.buckets[INPUT].capacity == 10_000.0
+    rate.follow({"anthropic-ratelimit-input-tokens-limit": "6000"}, 0.0)
+    assert rate.buckets[INPUT].capacity == 6000.0
+    assert rate.buckets[INPUT].level(0.0) == 6000.0
+
+
+def test_what_was_just_sent_is_taken_off_what_the_provider_says_is_left() -> None:
+    rate = TokenRate({INPUT: 30_000.0}, now=0.0)
+    rate.debit({INPUT: 5000.0}, 0.0)
+    rate.debit({INPUT: 1000.0}, 9.5)
+    rate.follow(HEADERS, 10.0)
+    assert rate.buckets[INPUT].level(10.0) == 11_000.0
+
+
+@pytest.mark.parametrize(("said", "pause"), [("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 60.0), ("-1", 60.0)])
+def test_retry_after_pauses_all_of_a_model_and_no_other(said: str, pause: float) -> None:
+    rates = TokenRates(now=0.0)
+    rates.rate("anthropic", "m", 0.0).follow({"retry-after": said}, 0.0)
+    assert rates.wait_s("anthropic", "m", {INPUT: 1.0}, 0.0) == pause
+    assert rates.wait_s("anthropic", "other", {INPUT: 1.0}, 0.0) == 0.0
+
+
+def test_the_run_s_own_limit_is_over_all_models() -> None:
+    rates = TokenRates(total_per_minute=6000.0, now=0.0)
+    turn = rates.debit("anthropic", "m", {INPUT: 3000.0, OUTPUT: 2000.0}, 0.0)
+    assert rates.wait_s("openai", "n", {INPUT: 2000.0}, 0.0) == pytest.approx(10.0)
+    rates.settle(turn, {OUTPUT: 500.0}, 0.0)
+    assert rates.wait_s("openai", "n", {INPUT: 2000.0}, 0.0) == 0.0
+    assert rates.reason("openai", "n", {INPUT: 3000.0}, 0.0) == "tokens: refill in 5 s"
