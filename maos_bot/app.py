@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
@@ -27,7 +27,7 @@ from maos_bot.events import RunEvent, to_dict
 from maos_bot.execution.environment import secret_values
 from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
-from maos_bot.model import Limit, Plan, Spec, Task, TaskKind, Trigger
+from maos_bot.model import BAD_STATES, Limit, Plan, Spec, Task, TaskKind, Trigger
 from maos_bot.planning.planner import make_plan
 from maos_bot.redact import Redactor
 from maos_bot.reporting.report import ReportBuilder, RunReport
@@ -35,6 +35,10 @@ from maos_bot.reporting.terminal import View, open_view
 from maos_bot.resources.limits import resolve_limits
 from maos_bot.resources.runner import probe
 from maos_bot.spec.load import load_spec
+
+if TYPE_CHECKING:
+    from maos_bot.resuming import Resumption
+    from maos_bot.store.run_lock import RunLock
 
 NO_PROVIDER: Final = "no model provider configured"
 _GIT_S: Final = 5.0
@@ -92,9 +96,20 @@ def show_plan(config: Config, *, mermaid: bool = False) -> int:
     return ExitCode.OK
 
 
-def run(config: Config) -> int:
-    """Run the spec here, with progress on standard error; with `--json` the report on standard output."""
-    report = execute(prepare(config), config, trigger=local_trigger(config.root))
+def run(config: Config, *, resume: str | None = None) -> int:
+    """Run the spec here, with progress on standard error; with `--json` the report on standard output.
+
+    `resume` is the run to go on with instead of a new one. Raises `ConfigError` where it can't.
+    """
+    if resume is None:
+        report = execute(prepare(config), config, trigger=local_trigger(config.root))
+    else:
+        from maos_bot.resuming import check_same_spec, resuming
+
+        with resuming(config, resume) as resumption:
+            job = prepare(resumption.config)
+            check_same_spec(resumption, job.spec)
+            report = execute(job, resumption.config, trigger=resumption.started.trigger, resumption=resumption)
     if config.json:
         _print_json(report.to_json())
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
@@ -108,6 +123,7 @@ def execute(
     changed: frozenset[str] | None = None,
     sinks: Sequence[Sink] = (),
     environ: Mapping[str, str] | None = None,
+    resumption: Resumption | None = None,
 ) -> RunReport:
     """Run a job to its end and return its report. What can't be stored or shown never ends a run: it is said after.
 
@@ -116,15 +132,18 @@ def execute(
     """
     from maos_bot.store.writer import StoreWriter
 
-    run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+    run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
     redactor = Redactor(secret_values(os.environ))
     builder = ReportBuilder()
     with contextlib.ExitStack() as stack:
-        writer = StoreWriter(_database(config))
+        database = _database(config)
+        writer = StoreWriter(database)
         followers: list[Sink] = [builder, writer, *sinks]
         if config.events:
             followers.append(stack.enter_context(_ndjson(config.events)))
         view = _view(config, followers, builder)
+        if resumption:
+            _catch_up(resumption, [each for each in followers if each not in (writer, view)], view)
 
         def emit(event: RunEvent) -> None:
             for follower in followers:
@@ -141,15 +160,22 @@ def execute(
             emit=emit,
             redactor=redactor,
             environ=os.environ if environ is None else environ,
+            past=resumption.past if resumption else None,
         )
+        lock = resumption.lock if resumption else _lock(database, run_id)
+        over = False
         try:
             asyncio.run(_run(orchestrator))
+            over = True
         finally:
             view.close()
             try:
                 writer.close()
             except StoreError as error:
+                over = False  # what is missing can still be made up for
                 click.echo(f"maos: the run was not stored: {error}", err=True)
+            if lock:
+                lock.release(over=over)
     report = builder.report()
     if not config.quiet:
         click.echo(f"history: maos show {run_id}; dashboard: maos dashboard, then /runs/{run_id}", err=True)
@@ -248,6 +274,26 @@ def _database(config: Config) -> Path:
             f"can't write to {folder}: {error.strerror}", hint="choose another place with --db"
         ) from error
     return config.db
+
+
+def _lock(database: Path, run_id: str) -> RunLock | None:
+    """Show that this run lives; where that is impossible the database will be too, and says so."""
+    from maos_bot.store.run_lock import RunLock
+
+    try:
+        return RunLock.hold(database, run_id)
+    except OSError:
+        return None
+
+
+def _catch_up(resumption: Resumption, followers: Sequence[Sink], view: View) -> None:
+    """Tell those who keep the whole run what had happened; those who only show it, how far it had come."""
+    for event in resumption.events:
+        for follower in followers:
+            follower.add(event)
+    view.add(resumption.started)
+    ended = resumption.past.ended.values()
+    view.go_on(done=len(ended), bad=sum(state in BAD_STATES for state in ended), at=time.time())
 
 
 def _view(config: Config, followers: list[Sink], builder: ReportBuilder) -> View:

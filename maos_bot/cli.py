@@ -136,13 +136,14 @@ def plan(spec: str | None, mermaid: bool, **options: Any) -> int:
 @maos.command()
 @click.argument("spec", required=False)
 @_spec_options
+@click.option("--resume", metavar="RUN", help="Go on with a run that died: an id, its unique beginning, or latest.")
 @click.option("--events", metavar="FILE", help="Also write every event as NDJSON to FILE.")
 @click.option("--quiet", "-q", is_flag=True, help="Show failures and the last line only.")
-def run(spec: str | None, events: str | None, quiet: bool, **options: Any) -> int:
+def run(spec: str | None, resume: str | None, events: str | None, quiet: bool, **options: Any) -> int:
     """Run the tasks of SPEC here."""
     from maos_bot import app
 
-    return app.run(_config(spec, options, events=events, quiet=quiet))
+    return app.run(_config(spec, options, events=events, quiet=quiet), resume=resume)
 
 
 @maos.command()
@@ -169,12 +170,13 @@ def history(db: str | None, count: int, status: str | None, as_json: bool) -> in
 @click.argument("run_id", metavar="RUN", default="latest")
 @_db_option
 @click.option("--task", metavar="ID", help="This task's output.")
+@click.option("--spec", is_flag=True, help="The spec it was made from.")
 @click.option("--json", "as_json", is_flag=True, help="The object that `maos run --json` printed.")
-def show(run_id: str, db: str | None, task: str | None, as_json: bool) -> int:
+def show(run_id: str, db: str | None, task: str | None, spec: bool, as_json: bool) -> int:
     """Show one run: tasks, waits, critical path. RUN is an id, its unique beginning, or `latest`."""
     from maos_bot import records
 
-    return records.show(_database(db), run_id, task=task, as_json=as_json)
+    return records.show(_database(db), run_id, task=task, spec=spec, as_json=as_json)
 
 
 @maos.command()

@@ -35,6 +35,7 @@ class Config:
     events: Path | None = None
     json: bool = False
     quiet: bool = False
+    spec_given: bool = False  # named by the user, not found
 
 
 def find_root(start: Path) -> Path:
@@ -93,6 +94,7 @@ def make_config(
         events=cwd / events if events else None,
         json=json,
         quiet=quiet,
+        spec_given=bool(spec),
     )
 
 

@@ -36,10 +36,13 @@ def history(db: Path, *, count: int, status: str | None, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def show(db: Path, run_id: str, *, task: str | None, as_json: bool) -> int:
-    """Print one run, or one task's output."""
+def show(db: Path, run_id: str, *, task: str | None, as_json: bool, spec: bool = False) -> int:
+    """Print one run, one task's output, or the spec as it was (without secrets)."""
     with contextlib.closing(Queries(db)) as queries:
         found = queries.find(run_id)
+        if spec:
+            click.echo(clean(queries.spec_text(found)), nl=False)
+            return ExitCode.OK
         if task is not None:
             report = report_of(queries.events(found))
             if task not in report.tasks:

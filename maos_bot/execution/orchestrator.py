@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from maos_bot.events import (
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.environment import child_environment, task_environment
 from maos_bot.execution.guard import MOST_PROCESSES, Bounds, Guard
+from maos_bot.execution.past import CUT, Past
 from maos_bot.execution.process import STOP_GRACE_S, CommandAttempt, StartError
 from maos_bot.execution.sampler import Sampler
 from maos_bot.execution.scheduler import (
@@ -53,7 +55,7 @@ from maos_bot.execution.scheduler import (
     TimerDue,
 )
 from maos_bot.execution.spawn import keep_descriptors
-from maos_bot.execution.tree import Family, adopting
+from maos_bot.execution.tree import Family, adopting, end_marked
 from maos_bot.model import AGENTS, BAD_STATES, PROCESSES, Outcome, Plan, RunStatus, Spec, Task, TaskState, Trigger
 from maos_bot.redact import Redactor
 
@@ -77,8 +79,12 @@ class Orchestrator:
         redactor: Redactor,
         environ: Mapping[str, str],
         cpus: float | None = None,
+        past: Past | None = None,
     ) -> None:
-        """`environ` is our own, from which the tasks' is made; `cpus` the runner's size, for percentages."""
+        """`environ` is our own, from which the tasks' is made; `cpus` the runner's size, for percentages.
+
+        With a `past`, that run of the same id goes on: its numbering, its clock, and what it hadn't done.
+        """
         self._run_id = run_id
         self._spec = spec
         self._tasks = {task.id: task for task in tasks}
@@ -89,13 +95,14 @@ class Orchestrator:
         self._redactor = redactor
         self._environ = environ
         self._base_env = {**child_environment(environ), "MAOS_RUN_ID": run_id}
-        self._scheduler = Scheduler(tasks, plan=plan, facts=facts)
+        self._past = past
+        self._scheduler = Scheduler(tasks, plan=plan, facts=facts, past=past or Past())
         self._family = Family(b"MAOS_RUN_ID=" + os.fsencode(run_id))
         self._cpus = cpus or os.cpu_count() or 1
         self._sampler = Sampler(self._cpus)
         self._guard: Guard | None = None  # while the run goes on
         self._running: dict[str, CommandAttempt] = {}
-        self._ran = False
+        self._ran = bool(past and past.begun)
         self._scratch: Path | None = None
         self._resources = contextlib.ExitStack()
         self._devnull = -1
@@ -103,9 +110,10 @@ class Orchestrator:
         self._wake = asyncio.Event()
         self._cancelled = ""
         self._bug: Exception | None = None
-        self._seq = 0
-        self._wall = time.time()
+        self._seq = past.last_seq if past else 0
+        self._wall = max(time.time(), past.last_at) if past else time.time()
         self._mono = time.monotonic()
+        self._before_s = self._wall - past.started.at if past and past.started else 0.0  # a resumed run's time so far
 
     def cancel(self, reason: str) -> None:
         """Stop the run: first with SIGTERM and a grace; asked a second time, at once. On the loop's thread."""
@@ -118,8 +126,11 @@ class Orchestrator:
 
     async def run(self) -> RunFinished:
         """Run to the end; every event was emitted when it returns the last one. Nothing is left running."""
-        self._emit(RunStarted, **self._beginning())
         keep_descriptors()
+        if self._past:
+            self._go_on(self._past)
+        else:
+            self._emit(RunStarted, **self._beginning())
         with self._resources, adopting():
             self._devnull = os.open(os.devnull, os.O_RDONLY)
             self._resources.callback(os.close, self._devnull)
@@ -137,12 +148,20 @@ class Orchestrator:
                 await self._end_rest()
                 guard.close()
         status, code, reason = self._verdict()
+        wall_s = self._before_s + time.monotonic() - self._mono
         finished: RunFinished = self._emit(
-            RunFinished, status=status.value, exit_code=code, wall_s=time.monotonic() - self._mono, reason=reason
+            RunFinished, status=status.value, exit_code=code, wall_s=wall_s, reason=reason
         )
         if self._bug:
             raise self._bug
         return finished
+
+    def _go_on(self, past: Past) -> None:
+        """See to what the process that died left behind: its tasks' processes, and attempts without an end."""
+        end_marked(b"MAOS_RUN_ID=" + os.fsencode(self._run_id))
+        for cut in past.cut:
+            outcome = replace(CUT, duration_s=cut.lived_s, output_bytes=cut.output_bytes)
+            self._finish(cut.task, cut.attempt, outcome, final=False)
 
     async def _turn(self) -> None:
         """Wait for something to happen and carry out what follows from it."""
@@ -253,13 +272,15 @@ class Orchestrator:
             await asyncio.sleep(0.01)
         self._family.end()
 
-    def _finish(self, task: str, attempt: int, outcome: Outcome, *, retry_in_s: float | None = None) -> None:
+    def _finish(
+        self, task: str, attempt: int, outcome: Outcome, *, retry_in_s: float | None = None, final: bool = True
+    ) -> None:
         self._emit(
             TaskFinished,
             task=task,
             attempt=attempt,
             state=outcome.state,
-            final=retry_in_s is None,
+            final=final and retry_in_s is None,
             reason=self._redactor.text(outcome.reason),
             exit_code=outcome.exit_code,
             duration_s=outcome.duration_s,
@@ -349,7 +370,12 @@ class Orchestrator:
             "predicted": predicted,
             "limits": {name: limit.value for name, limit in plan.limits.items()},
             "budget": {"usd": spec.budget.usd, "tokens": spec.budget.tokens},
-            "machine": {"system": platform.system(), "machine": platform.machine(), "cpus": str(os.cpu_count())},
+            "machine": {
+                "system": platform.system(),
+                "machine": platform.machine(),
+                "cpus": str(os.cpu_count()),
+                "root": redact(str(self._root)),
+            },
             "version": __version__,
         }
 

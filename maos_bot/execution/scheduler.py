@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from types import MappingProxyType
 
 from maos_bot.execution.conditions import Conditions, Facts
+from maos_bot.execution.past import Past
 from maos_bot.model import BAD_STATES, FINAL_STATES, Outcome, Plan, Task, TaskState
 from maos_bot.planning.dispatch import Dispatcher
 from maos_bot.planning.problem import build_problem, units
@@ -45,10 +46,11 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """The running attempt of `task` ended."""
+    """The running attempt of `task` ended; `began` is false where nothing had to be started for its outcome."""
 
     task: str
     outcome: Outcome
+    began: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,8 @@ class Retry:
 class End:
     """The final outcome of `task`; said exactly once for each task.
 
-    `attempt` is the attempt that gave it, or 0 where it isn't one's: skipped, upstream_failed, or cancelled while the
-    task wasn't running (also between two attempts).
+    `attempt` is the attempt that gave it, or 0 where it isn't one's: skipped, upstream_failed, cached, or cancelled
+    while the task wasn't running (also between two attempts).
     """
 
     task: str
@@ -141,13 +143,17 @@ class Stop:
 
 
 Decision = Ready | Start | Retry | End | Stop
+_NO_PAST = Past()
 
 
 class Scheduler:
     """The state of a run. Feed it inputs through `handle`; carry out the decisions in the order given."""
 
-    def __init__(self, tasks: Sequence[Task], *, plan: Plan, facts: Facts) -> None:
-        """Take `tasks` in the spec's order and the plan made for them; raises `SpecError` as `make_plan` does."""
+    def __init__(self, tasks: Sequence[Task], *, plan: Plan, facts: Facts, past: Past = _NO_PAST) -> None:
+        """Take `tasks` in the spec's order and the plan made for them; raises `SpecError` as `make_plan` does.
+
+        With a `past`, what has ended stays so, and the rest goes on from there.
+        """
         placed = [plan.tasks[task.id] for task in tasks]
         problem = build_problem(
             tasks, durations=[each.estimate_s for each in placed], limits=plan.limits, strategy=plan.strategy
@@ -165,14 +171,17 @@ class Scheduler:
         self._states = dict.fromkeys(graph.ids, TaskState.PENDING)
         self._missing = [len(needs) for needs in graph.preds]  # needs that haven't ended
         self._resources = problem.resources
-        self._attempts = [0] * len(tasks)  # attempts begun
-        self._put_backs: dict[int, tuple[int, str]] = {}  # how many of them were put back, and why the last was
-        self._aside: set[int] = set()  # put back, and not running again yet
+        self._attempts = [past.begun.get(task.id, 0) for task in tasks]  # attempts begun
+        self._begun_before = tuple(self._attempts)
+        self._spared = [past.spared.get(task.id, 0) for task in tasks]  # those of them that don't count
+        self._aside: dict[int, str] = {}  # put back and not running again yet, with the reason
         self._last_need: dict[int, int] = {}  # the need that ended last
         self._timers: list[tuple[float, int]] = []  # heap of (due, task in backoff)
         self._running: set[int] = set()
         self._open = len(tasks)  # without a final state
         self._cancelled = False
+        for task_id, state in past.ended.items():
+            self._recall(graph.index[task_id], state)
 
     def handle(self, happened: Input, now: float) -> list[Decision]:
         """Take one input in and say what to do about it.
@@ -219,18 +228,32 @@ class Scheduler:
         """The state of each task, by id, as it is now."""
         return MappingProxyType(self._states)
 
+    def _recall(self, number: int, state: TaskState) -> None:
+        self._states[self._tasks[number].id] = state
+        self._open -= 1
+        self._dispatcher.settle(number)
+        for successor in self._succs[number]:
+            self._missing[successor] -= 1
+
     def _begin(self, now: float, decisions: list[Decision]) -> None:
-        for task, needs in enumerate(self._preds):
-            if not needs:
-                verdict = self._consider(task, None, now, decisions)
-                if verdict is not None:
-                    self._end(task, 0, verdict, now, decisions)
+        waiting = [
+            number
+            for number, task in enumerate(self._tasks)
+            if not self._missing[number] and self._states[task.id] is TaskState.PENDING
+        ]
+        for number in waiting:
+            verdict = self._consider(number, None, now, decisions)
+            if verdict is not None:
+                self._end(number, 0, verdict, now, decisions)
 
     def _attempt_ended(self, ended: AttemptEnded, now: float, decisions: list[Decision]) -> None:
         number, attempt = self._stopped(ended.task, ended.outcome)
+        if not ended.began:
+            self._attempts[number] -= 1
+            attempt = 0
         outcome, task = ended.outcome, self._tasks[number]
-        tried = attempt - self._put_backs.get(number, (0, ""))[0]
-        if outcome.state in BAD_STATES and tried < task.max_attempts and not self._cancelled:
+        tried = attempt - self._spared[number]
+        if outcome.state in BAD_STATES and 0 < tried < task.max_attempts and not self._cancelled:
             delay = task.retry_delay_s * 2.0 ** (tried - 1)
             heappush(self._timers, (now + delay, number))
             self._states[task.id] = TaskState.READY
@@ -244,8 +267,8 @@ class Scheduler:
         if self._cancelled:
             self._end(number, attempt, happened.outcome, now, decisions)
             return
-        self._put_backs[number] = (self._put_backs.get(number, (0, ""))[0] + 1, happened.outcome.reason)
-        self._aside.add(number)
+        self._spared[number] += 1
+        self._aside[number] = happened.outcome.reason
         self._states[happened.task] = TaskState.READY
         decisions.append(Retry(task=happened.task, attempt=attempt, outcome=happened.outcome, retry_in_s=0.0))
         self._dispatcher.offer(number, now)
@@ -320,10 +343,9 @@ class Scheduler:
         wait = self._dispatcher.wait_of(number, now)
         reason, freed_by = wait.reason, wait.freed_by
         if number in self._aside:
-            self._aside.remove(number)
-            why = self._put_backs[number][1]
+            why = self._aside.pop(number)
             reason = f"{why}; {reason}" if reason else why
-        elif not reason and self._attempts[number] > 1:
+        elif not reason and self._attempts[number] > self._begun_before[number] + 1:
             reason = f"attempt {self._attempts[number]}: waited out the delay before a retry"
         elif not reason and (need := self._last_need.get(number)) is not None:
             reason, freed_by = f"needs {self._tasks[need].id}", need

@@ -63,6 +63,12 @@ class PlainView:
         elif isinstance(event, RunFinished):
             self._say("".join(f"{self._disarmed(line)}\n" for line in final_lines(self._report())), event.at)
 
+    def go_on(self, *, done: int, bad: int, at: float) -> None:
+        self._done = done
+        if not self._quiet:
+            failed = f", {bad:,} of them failed" if bad else ""
+            self._say(f"resumed: {done:,} of {words.number(self._total, 'task')} had ended{failed}\n", at)
+
     def close(self) -> None:
         self._stream.flush()
 

@@ -69,6 +69,10 @@ class ProgressView:
             self.close()
             self._console.print("\n".join(final_lines(self._report())), soft_wrap=True)
 
+    def go_on(self, *, done: int, bad: int, at: float) -> None:  # noqa: ARG002 - its clock is that of the machine
+        with self._lock:
+            self._done, self._bad = done, bad
+
     def close(self) -> None:
         if self._over.is_set():
             return

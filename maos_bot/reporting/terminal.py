@@ -11,9 +11,11 @@ from maos_bot.reporting.view import RunReport
 
 
 class View(Protocol):
-    """A sink that shows the run; `close` puts the terminal back."""
+    """A sink that shows the run; `close` puts the terminal back. `go_on` tells of a resumed run what had ended."""
 
     def add(self, event: RunEvent) -> None: ...
+
+    def go_on(self, *, done: int, bad: int, at: float) -> None: ...
 
     def close(self) -> None: ...
 

@@ -41,11 +41,11 @@ class RescueFile:
         self.saved += len(events)
 
 
-def take_in(path: Path, ingester: Ingester) -> int:
+def take_in(path: Path, ingester: Ingester, *, wait: bool = False) -> int:
     """Store what an earlier writer had to leave in `path`; how many events were new.
 
     Lines that can't be read stay in the file; without any it is removed. A file that another process is busy with
-    is left for later.
+    is left for later, unless asked to `wait`.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -53,7 +53,7 @@ def take_in(path: Path, ingester: Ingester) -> int:
         return 0
     with os.fdopen(fd, "r+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return 0
         unreadable: list[str] = []

@@ -1,8 +1,9 @@
 """The run's stream into SQLite, off the run's path.
 
 `StoreWriter.add` puts an event on a queue and returns; a thread of its own commits what has gathered, every 50 ms or
-500 events, and at once when a run ends. A database that fails never stops a run: what can't be stored is written to
-`NAME.rescue.ndjson` beside it, `close` says so, and the next writer that can takes it in.
+500 events, and at once when a run ends, or a task that took long enough for its end to be worth that. A database that
+fails never stops a run: what can't be stored is written to `NAME.rescue.ndjson` beside it, `close` says so, and the
+next writer that can takes it in.
 
 When is an event safe? Once `acknowledged_seq` has reached it: then it outlives the death of this process at any
 instant. A power cut may cost the last second of a running run (a commit a second, and those that begin and end a run,
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from maos_bot.errors import StoreError
-from maos_bot.events import OutputChunk, RunEvent, RunFinished, RunStarted
+from maos_bot.events import OutputChunk, RunEvent, RunFinished, RunStarted, TaskFinished
 from maos_bot.store.db import connect, explain, is_busy
 from maos_bot.store.ingest import Ingester
 from maos_bot.store.rescue import RescueFile, rescue_path, take_in
@@ -28,6 +29,7 @@ from maos_bot.store.rescue import RescueFile, rescue_path, take_in
 BATCH_S: Final = 0.05
 BATCH_EVENTS: Final = 500
 SYNC_S: Final = 1.0
+WORTH_S: Final = 0.5  # an attempt that took longer is stored at once: after a crash it would be repeated
 # Where the disk can't keep up, `add` waits rather than let memory grow without end.
 MAX_QUEUED_EVENTS: Final = 200_000
 MAX_QUEUED_TEXT: Final = 64 * 2**20
@@ -78,7 +80,7 @@ class StoreWriter:
                 self._queued_text += len(event.text)
                 if self._queued_text > MAX_QUEUED_TEXT:
                     self._wait_for_room()
-        elif type(event) is RunFinished:
+        elif type(event) is RunFinished or (type(event) is TaskFinished and event.duration_s >= WORTH_S):
             self._now.set()
         self._queue.append(event)
         waiting = len(self._queue)
