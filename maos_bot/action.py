@@ -83,6 +83,8 @@ def main(environ: Mapping[str, str] | None = None) -> int:
 
 def _config(env: Mapping[str, str], workspace: Path) -> Config:
     config = make_config(
+        use_cache=_flag(env, "cache"),
+        cache_size=_input(env, "cache-size") or None,
         cwd=workspace,
         spec=_input(env, "spec") or None,
         db=_input(env, "database") or None,

@@ -37,6 +37,7 @@ from maos_bot.resources.runner import probe
 from maos_bot.spec.load import load_spec
 
 if TYPE_CHECKING:
+    from maos_bot.execution.cache import TaskCache
     from maos_bot.resuming import Resumption
     from maos_bot.store.run_lock import RunLock
 
@@ -161,6 +162,7 @@ def execute(
             redactor=redactor,
             environ=os.environ if environ is None else environ,
             past=resumption.past if resumption else None,
+            cache=_cache(job, config, run_id),
         )
         lock = resumption.lock if resumption else _lock(database, run_id)
         over = False
@@ -274,6 +276,15 @@ def _database(config: Config) -> Path:
             f"can't write to {folder}: {error.strerror}", hint="choose another place with --db"
         ) from error
     return config.db
+
+
+def _cache(job: Job, config: Config, run_id: str) -> TaskCache | None:
+    """The cache, where it is wanted and some task has to do with it."""
+    if not config.use_cache or not any(task.inputs or task.cache for task in job.tasks):
+        return None
+    from maos_bot.execution.cache import TaskCache
+
+    return TaskCache(config.root, run_id=run_id, max_bytes=config.cache_bytes)
 
 
 def _lock(database: Path, run_id: str) -> RunLock | None:

@@ -136,14 +136,16 @@ def plan(spec: str | None, mermaid: bool, **options: Any) -> int:
 @maos.command()
 @click.argument("spec", required=False)
 @_spec_options
+@click.option("--no-cache", is_flag=True, help="Run everything, and keep nothing for next time.")
+@click.option("--cache-size", metavar="SIZE", help="What the cache may hold (default: 2G).")
 @click.option("--resume", metavar="RUN", help="Go on with a run that died: an id, its unique beginning, or latest.")
 @click.option("--events", metavar="FILE", help="Also write every event as NDJSON to FILE.")
 @click.option("--quiet", "-q", is_flag=True, help="Show failures and the last line only.")
-def run(spec: str | None, resume: str | None, events: str | None, quiet: bool, **options: Any) -> int:
+def run(spec: str | None, resume: str | None, **options: Any) -> int:
     """Run the tasks of SPEC here."""
     from maos_bot import app
 
-    return app.run(_config(spec, options, events=events, quiet=quiet), resume=resume)
+    return app.run(_config(spec, options), resume=resume)
 
 
 @maos.command()
@@ -239,7 +241,7 @@ def doctor(as_json: bool) -> int:
     return app.doctor(Path.cwd(), as_json=as_json)
 
 
-def _config(spec: str | None, options: dict[str, Any], *, events: str | None = None, quiet: bool = False) -> Any:
+def _config(spec: str | None, options: dict[str, Any]) -> Any:
     from maos_bot.config import make_config
 
     return make_config(
@@ -251,8 +253,10 @@ def _config(spec: str | None, options: dict[str, Any], *, events: str | None = N
         limits=options["limits"],
         tasks=options["tasks"],
         json=options["as_json"],
-        events=events,
-        quiet=quiet,
+        events=options.get("events"),
+        quiet=options.get("quiet", False),
+        use_cache=not options.get("no_cache"),
+        cache_size=options.get("cache_size"),
     )
 
 

@@ -6,6 +6,7 @@ for settings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,7 +18,9 @@ from maos_bot.model import ExecutionMode, ParallelStrategy
 
 SPEC_NAMES: Final = (".maos.yml", ".maos.yaml")
 DATABASE: Final = ".maos/maos.db"
+CACHE_BYTES: Final = 2 * 2**30
 
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -36,6 +39,8 @@ class Config:
     json: bool = False
     quiet: bool = False
     spec_given: bool = False  # named by the user, not found
+    use_cache: bool = True
+    cache_bytes: int = CACHE_BYTES  # what the cache may hold
 
 
 def find_root(start: Path) -> Path:
@@ -67,6 +72,14 @@ def parse_limits(pairs: Iterable[str]) -> dict[str, str]:
     return limits
 
 
+def parse_size(text: str, flag: str) -> int:
+    """`2G`, `500M`, `64K` or plain bytes, in bytes; units are powers of 1024. Raises `ConfigError`."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise ConfigError(f"{flag} {text!r} is not a size", hint=f"for example {flag} 500M, or 2G")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
 def make_config(
     *,
     cwd: Path,
@@ -79,6 +92,8 @@ def make_config(
     events: str | None = None,
     json: bool = False,
     quiet: bool = False,
+    use_cache: bool = True,
+    cache_size: str | None = None,
 ) -> Config:
     """A `Config` from what the user gave; relative paths count from `cwd`."""
     spec_path = cwd / spec if spec else find_spec(cwd)
@@ -95,6 +110,8 @@ def make_config(
         json=json,
         quiet=quiet,
         spec_given=bool(spec),
+        use_cache=use_cache,
+        cache_bytes=parse_size(cache_size, "--cache-size") if cache_size else CACHE_BYTES,
     )
 
 

@@ -94,7 +94,7 @@ class OutputChunk(RunEvent):
     """Redacted output of an attempt (stdout and stderr together).
 
     `offset` counts the bytes the attempt had printed before this chunk; `omitted` of them, right before it, were
-    dropped by the size cap.
+    dropped by the size cap. `attempt` is 0 where a cached task's output is shown again.
     """
 
     task: str
@@ -144,6 +144,8 @@ class TaskFinished(RunEvent):
     output_bytes: int = 0
     omitted_bytes: int = 0
     retry_in_s: float | None = None
+    saved_s: float | None = None  # cached: what the attempt took that made its result
+    result: str = ""  # digest of its result, where the cache knows one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

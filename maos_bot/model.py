@@ -107,6 +107,7 @@ class Task:
     estimate_s: float | None = None  # the spec's own word, where it gives one
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    cache: bool | None = None  # None: where it has inputs
     tools: tuple[str, ...] = ()
     report: str = ""
     writes: tuple[str, ...] | None = None
@@ -282,6 +283,8 @@ class Outcome:
     peak_memory_mb: float | None = None
     output_bytes: int = 0
     omitted_bytes: int = 0
+    saved_s: float | None = None  # of a cached task: what the run that made its result took
+    result: str = ""  # digest of what it came to, where that is known: part of the keys of those that need it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from maos_bot._version import __version__
 from maos_bot.errors import ExitCode
@@ -59,6 +59,10 @@ from maos_bot.execution.tree import Family, adopting, end_marked
 from maos_bot.model import AGENTS, BAD_STATES, PROCESSES, Outcome, Plan, RunStatus, Spec, Task, TaskState, Trigger
 from maos_bot.redact import Redactor
 
+if TYPE_CHECKING:
+    from maos_bot.execution.cache import Look, TaskCache
+    from maos_bot.execution.reuse import Reuse
+
 SAMPLE_S: Final = 1.0
 
 
@@ -80,10 +84,12 @@ class Orchestrator:
         environ: Mapping[str, str],
         cpus: float | None = None,
         past: Past | None = None,
+        cache: TaskCache | None = None,
     ) -> None:
         """`environ` is our own, from which the tasks' is made; `cpus` the runner's size, for percentages.
 
-        With a `past`, that run of the same id goes on: its numbering, its clock, and what it hadn't done.
+        With a `past`, that run of the same id goes on: its numbering, its clock, and what it hadn't done. With a
+        `cache`, tasks that it has the result of don't run.
         """
         self._run_id = run_id
         self._spec = spec
@@ -108,6 +114,8 @@ class Orchestrator:
         self._devnull = -1
         self._inputs: list[Input] = []
         self._wake = asyncio.Event()
+        self._reuse = cache and self._reusing(cache)
+        self._looked: list[tuple[Start, Look]] = []
         self._cancelled = ""
         self._bug: Exception | None = None
         self._seq = past.last_seq if past else 0
@@ -165,7 +173,7 @@ class Orchestrator:
 
     async def _turn(self) -> None:
         """Wait for something to happen and carry out what follows from it."""
-        if not self._inputs:
+        if not self._inputs and not self._looked:
             due = self._scheduler.next_timer
             if due is None:
                 await self._wake.wait()
@@ -175,6 +183,9 @@ class Orchestrator:
                 except TimeoutError:
                     self._inputs.append(TimerDue())
         self._wake.clear()
+        looked, self._looked = self._looked, []
+        for start, look in looked:
+            self._take_or_start(start, look)
         inputs, self._inputs = self._inputs, []
         for decision in self._scheduler.handle_all(inputs, time.monotonic()):
             self._carry_out(decision)
@@ -184,13 +195,66 @@ class Orchestrator:
             case Ready():
                 self._emit(TaskReady, task=decision.task, freed_by=decision.freed_by)
             case Start():
-                self._start(decision)
+                self._consider(decision)
             case Retry():
                 self._finish(decision.task, decision.attempt, decision.outcome, retry_in_s=decision.retry_in_s)
             case End():
+                if self._reuse:
+                    self._reuse.settled(decision.task, decision.outcome.state)
                 self._finish(decision.task, decision.attempt, decision.outcome)
             case Stop():
-                self._running[decision.task].end(TaskState.CANCELLED, decision.reason, grace_s=STOP_GRACE_S)
+                if running := self._running.get(decision.task):  # else the cache is at it, and knows soon
+                    running.end(TaskState.CANCELLED, decision.reason, grace_s=STOP_GRACE_S)
+
+    def _consider(self, start: Start) -> None:
+        """Start a task, unless the cache has what it would come to."""
+        if not self._reuse or not self._reuse.wants(start.task):
+            self._start(start)
+            return
+        try:
+            folder = self._folder(self._tasks[start.task])
+        except StartError:
+            self._start(start)  # it says so
+            return
+
+        def looked(look: Look) -> None:
+            self._looked.append((start, look))
+            self._wake.set()
+
+        self._reuse.look(start.task, folder, quiet=not self._running, then=looked)
+
+    def _reusing(self, cache: TaskCache) -> Reuse:
+        from maos_bot.execution.reuse import Reuse
+
+        return Reuse(
+            cache,
+            tuple(self._tasks.values()),
+            environ=self._environ,
+            base_env=self._base_env,
+            results=self._past.results if self._past else {},
+            crashed=self._crashed,
+        )
+
+    def _take_or_start(self, start: Start, look: Look) -> None:
+        if self._cancelled:
+            outcome = Outcome(state=TaskState.CANCELLED, reason=self._cancelled)
+            self._put(AttemptEnded(start.task, outcome, began=False))
+        elif look.hit:
+            hit = look.hit
+            for text, offset, omitted in hit.log:
+                shown = self._redactor.text(text)
+                self._emit(OutputChunk, task=start.task, attempt=0, text=shown, offset=offset, omitted=omitted)
+            outcome = Outcome(
+                state=TaskState.CACHED,
+                reason=f"unchanged since run {hit.run_id}",
+                output_bytes=hit.output_bytes,
+                omitted_bytes=hit.omitted_bytes,
+                saved_s=hit.duration_s,
+                result=look.result,
+            )
+            self._put(AttemptEnded(start.task, outcome, began=False))
+        else:
+            self._start(start)
 
     def _start(self, start: Start) -> None:
         pid: int | None = None
@@ -207,6 +271,8 @@ class Orchestrator:
             self._crashed(error)
             failure = f"internal error: {type(error).__name__}: {error}"
         self._ran = True
+        if self._reuse:
+            self._reuse.moved()
         self._emit(
             TaskStarted,
             task=start.task,
@@ -222,6 +288,8 @@ class Orchestrator:
     def _attempt(self, task: Task, number: int) -> CommandAttempt:
         def sink(text: str, offset: int, omitted: int) -> None:
             self._emit(OutputChunk, task=task.id, attempt=number, text=text, offset=offset, omitted=omitted)
+            if self._reuse:
+                self._reuse.printed(task.id, text, offset, omitted)
 
         folder = self._folder(task)
         own = {"MAOS_TASK": task.id, "MAOS_ATTEMPT": str(number)}
@@ -241,8 +309,12 @@ class Orchestrator:
 
     def _ended(self, task: str, outcome: Outcome) -> None:
         del self._running[task]
-        put_back = self._guard is not None and self._guard.ended(task, outcome.state)
-        self._put(PutBack(task, outcome) if put_back else AttemptEnded(task, outcome))
+        if self._guard is not None and self._guard.ended(task, outcome.state):
+            self._put(PutBack(task, outcome))
+        elif self._reuse:
+            self._reuse.ended(task, outcome, lambda outcome: self._put(AttemptEnded(task, outcome)))
+        else:
+            self._put(AttemptEnded(task, outcome))
 
     def _crashed(self, error: Exception) -> None:
         self._bug = self._bug or error
@@ -268,8 +340,10 @@ class Orchestrator:
         """Where the run itself failed, end what still runs; in any case what hid from its task."""
         for attempt in tuple(self._running.values()):
             attempt.end(TaskState.CANCELLED, "the run was ended", grace_s=0.0)
-        while self._running:
+        while self._running or (self._reuse and self._reuse.pending):
             await asyncio.sleep(0.01)
+        if self._reuse:
+            self._reuse.close()
         self._family.end()
 
     def _finish(
@@ -289,6 +363,8 @@ class Orchestrator:
             output_bytes=outcome.output_bytes,
             omitted_bytes=outcome.omitted_bytes,
             retry_in_s=retry_in_s,
+            saved_s=outcome.saved_s,
+            result=outcome.result,
         )
 
     def _bounds(self) -> Bounds:

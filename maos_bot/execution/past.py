@@ -35,6 +35,7 @@ class Past:
     last_seq: int = 0
     last_at: float = 0.0  # seconds since the epoch
     ended: Mapping[str, TaskState] = field(default_factory=dict)
+    results: Mapping[str, str] = field(default_factory=dict)  # of those that ended, where the cache knows one
     begun: Mapping[str, int] = field(default_factory=dict)  # the number of its last attempt
     spared: Mapping[str, int] = field(default_factory=dict)  # attempts that were cut, now or earlier
     cut: tuple[CutAttempt, ...] = ()
@@ -46,6 +47,7 @@ def past_of(events: Iterable[RunEvent]) -> Past:
     finished: RunFinished | None = None
     last_seq, last_at = 0, 0.0
     ended: dict[str, TaskState] = {}
+    results: dict[str, str] = {}
     begun: dict[str, int] = {}
     spared: Counter[str] = Counter()
     running: dict[str, TaskStarted] = {}
@@ -67,6 +69,7 @@ def past_of(events: Iterable[RunEvent]) -> Past:
                 running.pop(event.task, None)
                 if event.final:
                     ended[event.task] = event.state
+                    results[event.task] = event.result
                 elif event.state is CUT.state:
                     spared[event.task] += 1
             case _:
@@ -84,6 +87,7 @@ def past_of(events: Iterable[RunEvent]) -> Past:
         last_seq=last_seq,
         last_at=last_at,
         ended=ended,
+        results=results,
         begun=begun,
         spared=dict(spared),
         cut=cut,

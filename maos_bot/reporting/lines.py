@@ -54,6 +54,8 @@ def end_line(event: TaskFinished, start: TaskStarted | None) -> str:
     parts = [f"{MARKS[event.state]} {one_line(event.task)}"]
     took = words.duration(event.duration_s) if event.attempt else ""
     parts.append(took if event.state is TaskState.SUCCEEDED else f"{state} after {took}" if took else state)
+    if event.saved_s is not None:
+        parts.append(f"saved {words.duration(event.saved_s)}")
     if event.reason:
         parts.append(one_line(event.reason))
     if event.attempt > 1:
@@ -82,6 +84,9 @@ def final_lines(report: RunReport) -> list[str]:
     if report.tasks:
         lines.append(f"  tasks          {words.tally(report)}")
     lines.append(f"  time           {times_line(report)}")
+    if report.saved_s is not None:
+        cached = words.number(report.counts.get(TaskState.CACHED, 0), "task")
+        lines.append(f"  cache          {cached} unchanged, {words.duration(report.saved_s)} saved")
     path = path_line(report)
     if path:
         lines.append(f"  critical path  {path}")

@@ -59,7 +59,7 @@ class _Attempt:
 class _Task:
     """What is known of one task while the stream goes on."""
 
-    __slots__ = ("attempts", "cached", "info", "memory_mb", "ready", "unran", "usage")
+    __slots__ = ("attempts", "cached", "info", "memory_mb", "ready", "replay", "unran", "usage")
 
     def __init__(self, info: TaskInfo) -> None:
         self.info = info
@@ -69,6 +69,7 @@ class _Task:
         self.memory_mb: float | None = None
         self.usage: Usage | None = None
         self.cached: TaskReport | None = None
+        self.replay: LogBuffer | None = None  # what it printed when it ran, where it came from the cache
 
     def attempt(self, number: int) -> _Attempt:
         found = self.attempts.get(number)
@@ -197,6 +198,10 @@ class ReportBuilder:
 
     def _output(self, event: OutputChunk) -> None:
         task = self._task(event.task)
+        if event.attempt == 0:
+            task.replay = task.replay or LogBuffer(short=True)
+            task.replay.add(event.offset, event.text, omitted=event.omitted)
+            return
         attempt = task.attempt(event.attempt)
         if event.attempt < max(task.attempts):
             return  # only the last attempt's output is shown
@@ -278,7 +283,7 @@ def _task_report(task: _Task, began: float) -> TaskReport:
         state = TaskState.READY  # its next attempt is due in a while
     else:
         state, finished_s = last.state, last.finished_s
-    log = task.attempts[last.attempt].log if last else None
+    log = task.replay or (task.attempts[last.attempt].log if last else None)
     return TaskReport(
         id=info.id,
         name=info.name,
@@ -307,6 +312,7 @@ def _task_report(task: _Task, began: float) -> TaskReport:
         output_bytes=last.output_bytes if last else None,
         omitted_bytes=last.omitted_bytes if last else None,
         retry_in_s=last.retry_in_s if last and state is TaskState.READY else None,
+        saved_s=unran.saved_s if unran else None,
         usage=task.usage or Usage(),
         estimate_s=info.estimate_s,
         basis=info.basis,

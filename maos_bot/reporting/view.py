@@ -73,6 +73,7 @@ class TaskReport:
     output_bytes: int | None = None
     omitted_bytes: int | None = None
     retry_in_s: float | None = None  # set while it waits for its next attempt
+    saved_s: float | None = None  # of a cached one: what the attempt took that made its result
     usage: Usage = field(default_factory=Usage)
     estimate_s: float | None = None
     basis: str = ""
@@ -123,6 +124,7 @@ class TaskReport:
             "duration_s": _round(self.duration_s),
             "exit_code": self.exit_code,
             "reason": self.reason,
+            "saved_s": _round(self.saved_s),
             "peak_memory_mb": _round(self.peak_memory_mb),
             "cpu_s": _round(self.cpu_s),
             "output_bytes": self.output_bytes,
@@ -215,10 +217,16 @@ class RunReport:
         """What the tasks' last attempts took, one after the other, in seconds."""
         return sum(task.duration_s or 0.0 for task in self.tasks.values() if task.ran and task.ended)
 
+    @cached_property
+    def saved_s(self) -> float | None:
+        """What the tasks taken from the cache took when they ran, in seconds; None where none were."""
+        saved = [task.saved_s for task in self.tasks.values() if task.saved_s is not None]
+        return sum(saved) if saved else None
+
     @property
     def speedup(self) -> float | None:
-        """Sequential over wall time; None while the run goes on or where no time passed."""
-        if self.running or self.wall_s <= 0:
+        """Sequential over wall time; None while the run goes on, or where nothing ran or no time passed."""
+        if self.running or self.wall_s <= 0 or not any(task.ran for task in self.tasks.values()):
             return None
         return self.sequential_s / self.wall_s
 
@@ -253,6 +261,7 @@ class RunReport:
             "finished_at": _round(self.finished_at),
             "wall_s": _round(self.wall_s),
             "sequential_s": _round(self.sequential_s),
+            "saved_s": _round(self.saved_s),
             "speedup": _round(self.speedup),
             "parallelism_factor": _round(self.parallelism_factor),
             "predicted": dict(self.predicted),

@@ -101,6 +101,8 @@ def _check_kind(document: Document, task_id: str, task: Mapping[str, Any]) -> No
         document.at((*path, "agent"), f"`{shorten(task_id)}` has both `run` and `agent`", "keep one", key=True)
     elif "run" not in keys and "agent" not in keys:
         document.at(path, f"`{shorten(task_id)}` has neither `run` nor `agent`", "say what it does", key=True)
+    elif "agent" in keys and task.get("cache"):
+        document.at((*path, "cache"), "an agent's work is never taken from the cache", "leave it out", key=True)
     elif "run" in keys:
         for key in _AGENT_KEYS:
             if key in task:

@@ -120,6 +120,7 @@ class _Expansion:
             estimate_s=float(task["estimate"]["seconds"]) if "seconds" in task.get("estimate", ()) else None,
             inputs=put.texts(task.get("inputs", []), "inputs"),
             outputs=put.texts(task.get("outputs", []), "outputs"),
+            cache=task.get("cache"),
             tools=tuple(task.get("tools", ())),
             report=task.get("report", ""),
             writes=None if writes is None else put.texts(writes, "writes"),

@@ -161,6 +161,10 @@ class Task(Part):
     estimate: Estimate | None = Field(None, description="What you expect it to take.")
     inputs: Globs = Field([], description="Files its result depends on: the cache key.", examples=[["**/*.py"]])
     outputs: Globs = Field([], description="Files it makes.", examples=[["coverage.xml"]])
+    cache: bool | None = Field(
+        None,
+        description="Whether an unchanged result is taken instead of running it again; by default where it has inputs.",
+    )
     tools: Tool | list[Tool] = Field([], description="What the agent may do.")
     report: Literal["findings", "text"] = Field(
         "text", description="`findings`: path, line, severity and message of each, shown as annotations."

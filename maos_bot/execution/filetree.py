@@ -1,0 +1,199 @@
+"""Which files of a work tree fit patterns, and what they are: the inputs and outputs of cached tasks.
+
+Patterns are those of .gitignore, from the repository's root. `inputs` go by these rules as they are, so a name without
+a slash counts in every folder; `outputs` are taken from the root (`anchored`), because what fits one too many there
+would be overwritten. `.git` and `.maos` never belong to either.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+_OURS: Final = frozenset({".git", ".maos"})  # at the root
+_MAGIC: Final = frozenset("*?[\\")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing in the tree: `path` from the root with `/`; `kind` is file, link, dir or other.
+
+    `found` is what `lstat` said; `target` what a link points at.
+    """
+
+    path: str
+    kind: str
+    found: os.stat_result
+    target: str = ""
+
+    @property
+    def mode(self) -> int:
+        """The permission bits."""
+        return stat.S_IMODE(self.found.st_mode) & 0o777
+
+
+Listing = list[Item]
+Memo = dict[object, object]
+
+
+def anchored(patterns: Sequence[str]) -> tuple[str, ...]:
+    """`patterns` so that a name without a slash means the one at the root."""
+    found = []
+    for pattern in patterns:
+        no, rest = ("!", pattern[1:]) if pattern.startswith("!") else ("", pattern)
+        found.append(f"{no}{rest}" if rest.startswith(("/", "**/")) else f"{no}/{rest}")
+    return tuple(found)
+
+
+class FileTree:
+    """The files below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+        self._specs: dict[tuple[str, ...], GitIgnoreSpec] = {}
+
+    def matching(self, patterns: Sequence[str], *, follow: bool, memo: Memo) -> list[Item]:
+        """What fits `patterns`, by path: files and links, with `follow` also what lies behind a link to a folder,
+        without it also folders. Raises `OSError` where a folder can't be read.
+
+        `memo` keeps listings of folders; pass an empty one to look afresh.
+        """
+        key = (tuple(patterns), follow)
+        known = memo.get(key)
+        if known is not None:
+            return known  # type: ignore[return-value]
+        spec = self.spec(patterns)
+        skipped = _skipped(patterns)
+        found: dict[str, Item] = {}
+        for start in _starts(patterns):
+            for item in self._walk(start, follow=follow, skipped=skipped, memo=memo):
+                name = f"{item.path}/" if item.kind == "dir" else item.path
+                if follow and item.kind == "dir":
+                    continue
+                if item.path not in found and spec.match_file(name):
+                    found[item.path] = item
+        result = [found[path] for path in sorted(found)]
+        memo[key] = result
+        return result
+
+    def spec(self, patterns: Sequence[str]) -> GitIgnoreSpec:
+        """The patterns, compiled."""
+        key = tuple(patterns)
+        if key not in self._specs:
+            from pathspec import GitIgnoreSpec
+
+            self._specs[key] = GitIgnoreSpec.from_lines(patterns)
+        return self._specs[key]
+
+    def item(self, path: str) -> Item | None:
+        """What is at `path`, None for nothing."""
+        try:
+            return _item(path, os.lstat(f"{self.root}/{path}"), f"{self.root}/{path}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _walk(self, start: str, *, follow: bool, skipped: frozenset[str], memo: Memo) -> Iterator[Item]:
+        if start:
+            item = self.item(start)
+            if item is None or start.split("/", 1)[0] in _OURS:
+                return
+            yield item
+            if item.kind != "dir" and not (follow and self._is_folder(item)):
+                return
+        waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(start, ())]
+        while waiting:
+            folder, above = waiting.pop()
+            here = above
+            if follow:
+                found = os.stat(f"{self.root}/{folder}")  # noqa: PTH116
+                if (found.st_dev, found.st_ino) in above:
+                    continue  # a link to a folder we came through
+                here = (*above, (found.st_dev, found.st_ino))
+            for item in self._list(folder, memo):
+                if item.path in skipped:
+                    continue
+                if item.kind == "dir":
+                    waiting.append((item.path, here))
+                    if not follow:
+                        yield item
+                    continue
+                yield item
+                if follow and self._is_folder(item):
+                    waiting.append((item.path, here))
+
+    def _is_folder(self, item: Item) -> bool:
+        return item.kind == "link" and os.path.isdir(f"{self.root}/{item.path}")  # noqa: PTH112
+
+    def _list(self, folder: str, memo: Memo) -> Listing:
+        known = memo.get(folder)
+        if known is not None:
+            return known  # type: ignore[return-value]
+        before = f"{folder}/" if folder else ""
+        with os.scandir(f"{self.root}/{folder}") as entries:
+            listing = [
+                item
+                for entry in entries
+                if (folder or entry.name not in _OURS) and (item := _entry(before + entry.name, entry))
+            ]
+        memo[folder] = listing
+        return listing
+
+
+def _entry(path: str, entry: os.DirEntry[str]) -> Item | None:
+    try:
+        return _item(path, entry.stat(follow_symlinks=False), entry.path)
+    except FileNotFoundError:  # gone since the folder was listed
+        return None
+
+
+def _item(path: str, found: os.stat_result, where: str) -> Item:
+    mode = found.st_mode
+    if stat.S_ISREG(mode):
+        return Item(path, "file", found)
+    if stat.S_ISDIR(mode):
+        return Item(path, "dir", found)
+    if stat.S_ISLNK(mode):
+        return Item(path, "link", found, os.readlink(where))  # noqa: PTH115
+    return Item(path, "other", found)
+
+
+def _starts(patterns: Sequence[str]) -> list[str]:
+    """The folders (or files) below which alone something can fit, none inside another."""
+    starts = {_prefix(pattern) for pattern in patterns if pattern.strip() and not pattern.startswith(("!", "#"))}
+    return [start for start in starts if not any(_above(other, start) for other in starts)]
+
+
+def _above(other: str, start: str) -> bool:
+    return other != start and (not other or start.startswith(other + "/"))
+
+
+def _prefix(pattern: str) -> str:
+    """The folders a pattern names in so many words; none for one that counts in every folder."""
+    text = pattern.strip()
+    if "/" not in text.rstrip("/"):
+        return ""
+    parts = []
+    for part in text.strip("/").split("/"):
+        if not part or part in {".", ".."} or _MAGIC & set(part):
+            break
+        parts.append(part)
+    return "/".join(parts)
+
+
+def _skipped(patterns: Sequence[str]) -> frozenset[str]:
+    """Folders that a last `!folder/` takes out whole, so that nobody need look into them."""
+    found = set()
+    for pattern in reversed(patterns):
+        if not pattern.startswith("!"):
+            break
+        text = pattern[1:].removesuffix("/**")
+        if text.startswith("/") and not _MAGIC & set(text):
+            found.add(text.strip("/"))
+    return frozenset(found)
