@@ -32,6 +32,7 @@ KEY_FORMAT: Final = 1
 _MEMO_S: Final = 1.0  # so long a listing counts while nothing of ours runs
 
 Log = Sequence[tuple[str, int, int]]
+_Row = tuple[str, str, bool, str, str]  # of an input: path, kind, executable, a link's target, content
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,7 @@ class TaskCache:
     """The cache of one run below `root`. Its methods may be called from several threads."""
 
     def __init__(self, root: Path, *, run_id: str, max_bytes: int) -> None:
-        self._root = root
+        self._root = str(root)
         self._run_id = run_id
         self._max_bytes = max_bytes
         self.store = CacheStore(root / FOLDER)
@@ -189,11 +190,11 @@ class TaskCache:
         unknown = [need for need, result in needs.items() if not result]
         if unknown:
             raise NotCachedError(f"what its need {unknown[0]} came to isn't known: that has neither inputs nor outputs")
-        spec = self._tree.spec(anchored(task.outputs)) if task.outputs else None
+        fits = self._tree.fits(anchored(task.outputs)) if task.outputs else None
         root = f"{self._root}/"
 
         def own(program: str) -> bool:
-            return spec is not None and program.startswith(root) and spec.match_file(program.removeprefix(root))
+            return fits is not None and program.startswith(root) and fits(program.removeprefix(root))
 
         parts: dict[str, Any] = {
             "format": KEY_FORMAT,
@@ -214,22 +215,31 @@ class TaskCache:
         known = memo.get(("inputs", task.inputs))
         if known is not None:
             return str(known)
-        rows = []
-        for item in self._tree.matching(task.inputs, follow=True, memo=memo) if task.inputs else ():
-            content = ""
-            if item.kind == "file":
-                content = self._digests.of(f"{self._root}/{item.path}", item.found)
-            elif item.kind == "link":
-                with contextlib.suppress(FileNotFoundError):  # it points at nothing, and may
-                    where = f"{self._root}/{item.path}"
-                    if os.path.isfile(where):  # noqa: PTH113
-                        content = self._digests.of(where)
-            else:
-                raise NotCachedError(f"its input {item.path} is not a file")
-            rows.append((item.path, item.kind, bool(item.mode & 0o100), item.target, content))
-        digest = _digest(rows)
+        # Without exclusions each pattern stands for itself, and tasks that share one share its rows.
+        alone = not any(pattern.startswith("!") for pattern in task.inputs)
+        groups = [(pattern,) for pattern in task.inputs] if alone else [task.inputs]
+        digest = _digest(sorted({row for group in groups for row in self._rows(group, memo)}))
         memo["inputs", task.inputs] = digest
         return digest
+
+    def _rows(self, patterns: tuple[str, ...], memo: Memo) -> list[_Row]:
+        known = memo.get(("rows", patterns))
+        if known is None:
+            items = self._tree.matching(patterns, follow=True, memo=memo) if patterns else []
+            known = memo["rows", patterns] = [self._row(item) for item in items]
+        return known  # type: ignore[return-value]
+
+    def _row(self, item: Item) -> _Row:
+        content = ""
+        if item.kind == "file":
+            content = self._digests.of(f"{self._root}/{item.path}", item.found)
+        elif item.kind == "link":
+            where = f"{self._root}/{item.path}"
+            if os.path.isfile(where):  # noqa: PTH113 - else it points at nothing, and may
+                content = self._digests.of(where)
+        else:
+            raise NotCachedError(f"its input {item.path} is not a file")
+        return item.path, item.kind, bool(item.mode & 0o100), item.target, content
 
     def _outputs(self, task: Task, memo: Memo) -> Iterator[Output]:
         if not task.outputs:
@@ -237,7 +247,7 @@ class TaskCache:
         patterns = anchored(task.outputs)
         items = self._tree.matching(patterns, follow=False, memo=memo)
         for written, pattern in zip(task.outputs, patterns, strict=True):
-            if not pattern.startswith("!") and not any(map(self._tree.spec((pattern,)).match_file, map(_name, items))):
+            if not pattern.startswith("!") and not any(map(self._tree.fits((pattern,)), map(_name, items))):
                 raise NotCachedError(f"its output {written} was not made")
         for item in items:
             yield self._output(item)

@@ -17,7 +17,7 @@ from maos_bot.execution.cache import Kept, Look, TaskCache, is_cached
 from maos_bot.execution.environment import task_environment
 from maos_bot.model import Outcome, Task, TaskState
 
-_THREADS: Final = 4
+_THREADS: Final = 2
 _UNKNOWN: Final = Look(reason="it could not be looked up")
 # Nothing was made: the state says it all.
 _PLAIN: Final = frozenset({TaskState.SKIPPED, TaskState.UPSTREAM_FAILED})

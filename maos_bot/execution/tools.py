@@ -20,7 +20,7 @@ from maos_bot.execution.shell import plain_command
 from maos_bot.execution.spawn import find_program
 
 _WORD = re.compile(r"[^\s;|&()<>\"'`$={},]+")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
+_NAME = re.compile(r"(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
 _LONGEST_LINE = 256  # of `#!`; the kernel reads no more
 
 

@@ -98,7 +98,7 @@ def final_lines(report: RunReport) -> list[str]:
 def times_line(report: RunReport) -> str:
     """Wall time against one after the other, the prediction and the bound."""
     text = words.duration(report.wall_s) + (" so far" if report.running else "")
-    if report.speedup is not None and any(task.ran for task in report.tasks.values()):
+    if report.speedup is not None:
         text += f", {words.duration(report.sequential_s)} one after the other ({words.times(report.speedup)} as fast)"
     predicted = report.predicted.get("makespan_s")
     if predicted is None:

@@ -214,8 +214,8 @@ class RunReport:
 
     @cached_property
     def sequential_s(self) -> float:
-        """What the tasks' last attempts took, one after the other, in seconds."""
-        return sum(task.duration_s or 0.0 for task in self.tasks.values() if task.ran and task.ended)
+        """What the tasks' last attempts took, one after the other, in seconds; of cached ones those that were saved."""
+        return sum(_credit(task) for task in self.tasks.values() if task.ended)
 
     @cached_property
     def saved_s(self) -> float | None:
@@ -226,7 +226,7 @@ class RunReport:
     @property
     def speedup(self) -> float | None:
         """Sequential over wall time; None while the run goes on, or where nothing ran or no time passed."""
-        if self.running or self.wall_s <= 0 or not any(task.ran for task in self.tasks.values()):
+        if self.running or self.wall_s <= 0 or not self.sequential_s:
             return None
         return self.sequential_s / self.wall_s
 
@@ -297,6 +297,12 @@ def usage_json(usage: Usage) -> dict[str, float | int | None]:
         "cache_write_tokens": usage.cache_write_tokens,
         "usd": usage.usd,
     }
+
+
+def _credit(task: TaskReport) -> float:
+    if task.saved_s is not None:
+        return task.saved_s
+    return (task.duration_s or 0.0) if task.ran else 0.0
 
 
 def _walk_back(tasks: Mapping[str, TaskReport]) -> tuple[PathStep, ...]:

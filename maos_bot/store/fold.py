@@ -228,9 +228,11 @@ class RunFold:
             task.attempts = max(task.attempts, event.attempt)
         if event.final:
             task.finished_at = event.at
-            # What the run would have taken one after the other: each task's last attempt, as in the report.
+            # What the run would have taken one after the other: each task's last attempt, as in the report; of one
+            # taken from the cache, the attempt that was saved.
             last = self._attempts.get((event.task, task.attempts))
-            self.run.sequential_s += (last.duration_s or 0.0) if last else 0.0
+            took = (last.duration_s or 0.0) if last else 0.0
+            self.run.sequential_s += took if event.saved_s is None else event.saved_s
 
     def _usage_recorded(self, event: UsageRecorded) -> None:
         key = (event.task, event.attempt, event.model)
