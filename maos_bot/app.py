@@ -28,7 +28,7 @@ from maos_bot.execution.environment import secret_values
 from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
 from maos_bot.model import BAD_STATES, Limit, Plan, Spec, Task, TaskKind, Trigger
-from maos_bot.planning.planner import make_plan
+from maos_bot.planning.planner import TimeBox, make_plan
 from maos_bot.redact import Redactor
 from maos_bot.reporting.report import ReportBuilder, RunReport
 from maos_bot.reporting.terminal import View, open_view
@@ -75,6 +75,7 @@ def prepare(config: Config) -> Job:
         mode=config.mode or spec.mode,
         strategy=config.strategy or spec.strategy,
         spec_path=spec.path,
+        time_box=TimeBox(seconds=config.plan_time_s, clock=time.monotonic) if config.plan_time_s else None,
     )
     return Job(spec=spec, tasks=tasks, limits=limits, plan=plan)
 

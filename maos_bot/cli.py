@@ -57,6 +57,12 @@ def _spec_options(command: F) -> F:
             click.option("--db", metavar="FILE", help="The database (default: .maos/maos.db in the repository)."),
             click.option("--limit", "limits", multiple=True, metavar="KEY=VALUE", help="Override a limit; repeatable."),
             click.option("--task", "tasks", multiple=True, metavar="ID", help="Only this task and its needs."),
+            click.option(
+                "--plan-time",
+                type=click.FloatRange(min=0),
+                metavar="SECONDS",
+                help="How long to look for a better plan at most (default: 0.1).",
+            ),
             click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
         )
     ):
@@ -252,6 +258,7 @@ def _config(spec: str | None, options: dict[str, Any]) -> Any:
         strategy=options["strategy"],
         limits=options["limits"],
         tasks=options["tasks"],
+        plan_time=options["plan_time"],
         json=options["as_json"],
         events=options.get("events"),
         quiet=options.get("quiet", False),

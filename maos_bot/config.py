@@ -19,6 +19,7 @@ from maos_bot.model import ExecutionMode, ParallelStrategy
 SPEC_NAMES: Final = (".maos.yml", ".maos.yaml")
 DATABASE: Final = ".maos/maos.db"
 CACHE_BYTES: Final = 2 * 2**30
+PLAN_TIME_S: Final = 0.1
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -35,6 +36,7 @@ class Config:
     strategy: ParallelStrategy | None = None
     limits: Mapping[str, str] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
+    plan_time_s: float = PLAN_TIME_S
     events: Path | None = None
     json: bool = False
     quiet: bool = False
@@ -89,6 +91,7 @@ def make_config(
     strategy: str | None = None,
     limits: Iterable[str] = (),
     tasks: Iterable[str] = (),
+    plan_time: float | None = None,
     events: str | None = None,
     json: bool = False,
     quiet: bool = False,
@@ -106,6 +109,7 @@ def make_config(
         strategy=_choice(ParallelStrategy, strategy, "--strategy"),
         limits=parse_limits(limits),
         tasks=tuple(tasks),
+        plan_time_s=PLAN_TIME_S if plan_time is None else plan_time,
         events=cwd / events if events else None,
         json=json,
         quiet=quiet,

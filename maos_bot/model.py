@@ -249,6 +249,8 @@ class Plan:
     predicted: Prediction
     tasks: Mapping[str, PlannedTask]
     limits: Mapping[str, Limit]
+    # What a task starts after beside its needs, while estimates hold; None where dispatch goes by rank alone.
+    order: Mapping[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

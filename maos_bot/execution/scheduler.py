@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from types import MappingProxyType
+from typing import Final
 
 from maos_bot.execution.conditions import Conditions, Facts
 from maos_bot.execution.past import Past
 from maos_bot.model import BAD_STATES, FINAL_STATES, Outcome, Plan, Task, TaskState
 from maos_bot.planning.dispatch import Dispatcher
+from maos_bot.planning.graph import TaskGraph
 from maos_bot.planning.problem import build_problem, units
 from maos_bot.planning.schedule import gates_of
 
@@ -146,6 +148,10 @@ Decision = Ready | Start | Retry | End | Stop
 _NO_PAST = Past()
 
 
+ORDER_SHARE: Final = 0.1  # how far a duration may be off for the plan's order to be followed on,
+ORDER_S: Final = 0.02  # as a share of the estimate plus so many seconds
+
+
 class Scheduler:
     """The state of a run. Feed it inputs through `handle`; carry out the decisions in the order given."""
 
@@ -167,7 +173,10 @@ class Scheduler:
             problem,
             ranks=[each.rank_s for each in placed],
             gates=gates_of(plan.mode, graph, [each.stage for each in placed]),
+            after=_after(plan, graph),
         )
+        self._durations = graph.durations
+        self._in_order = plan.order is not None
         self._states = dict.fromkeys(graph.ids, TaskState.PENDING)
         self._missing = [len(needs) for needs in graph.preds]  # needs that haven't ended
         self._resources = problem.resources
@@ -204,6 +213,7 @@ class Scheduler:
                 case PutBack():
                     self._put_back(one, now, decisions)
                 case LimitChanged():
+                    self._leave_order()
                     if one.name in self._resources:
                         amount = units(one.value)
                         self._dispatcher.set_capacity(self._resources.index(one.name), amount, one.reason)
@@ -229,6 +239,7 @@ class Scheduler:
         return MappingProxyType(self._states)
 
     def _recall(self, number: int, state: TaskState) -> None:
+        self._leave_order()
         self._states[self._tasks[number].id] = state
         self._open -= 1
         self._dispatcher.settle(number)
@@ -253,6 +264,7 @@ class Scheduler:
             attempt = 0
         outcome, task = ended.outcome, self._tasks[number]
         tried = attempt - self._spared[number]
+        self._compare(number, outcome)
         if outcome.state in BAD_STATES and 0 < tried < task.max_attempts and not self._cancelled:
             delay = task.retry_delay_s * 2.0 ** (tried - 1)
             heappush(self._timers, (now + delay, number))
@@ -264,6 +276,7 @@ class Scheduler:
 
     def _put_back(self, happened: PutBack, now: float, decisions: list[Decision]) -> None:
         number, attempt = self._stopped(happened.task, happened.outcome)
+        self._leave_order()
         if self._cancelled:
             self._end(number, attempt, happened.outcome, now, decisions)
             return
@@ -325,6 +338,8 @@ class Scheduler:
             self._states[task.id] = outcome.state
             self._open -= 1
             self._dispatcher.settle(number)
+            if not attempt:
+                self._leave_order()
             decisions.append(End(task=task.id, attempt=attempt, outcome=outcome))
             if self._cancelled:
                 continue  # nobody is left behind it: all that waited were cancelled
@@ -334,6 +349,17 @@ class Scheduler:
                     verdict = self._consider(successor, number, now, decisions)
                     if verdict is not None:
                         ended.append((successor, 0, verdict))
+
+    def _compare(self, number: int, outcome: Outcome) -> None:
+        """Follow the plan's order only as long as its durations hold: an order made for others loses to the ranks."""
+        off = abs(outcome.duration_s - self._durations[number])
+        if outcome.state is not TaskState.SUCCEEDED or off > ORDER_SHARE * self._durations[number] + ORDER_S:
+            self._leave_order()
+
+    def _leave_order(self) -> None:
+        if self._in_order:
+            self._in_order = False
+            self._dispatcher.forget_order()
 
     def _start(self, number: int, now: float) -> Start:
         task = self._tasks[number]
@@ -356,3 +382,11 @@ class Scheduler:
             wait_reason=reason,
             freed_by="" if freed_by is None else self._tasks[freed_by].id,
         )
+
+
+def _after(plan: Plan, graph: TaskGraph) -> list[list[int]] | None:
+    """The plan's order by number, without tasks that aren't part of this run."""
+    if plan.order is None:
+        return None
+    index = graph.index
+    return [[index[other] for other in plan.order.get(task, ()) if other in index] for task in graph.ids]

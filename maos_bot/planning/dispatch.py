@@ -6,7 +6,8 @@ gets a reservation at the time its resources are predicted free; what comes afte
 time or leaves the reserved share alone, so that a big task doesn't starve behind small ones.
 
 Barriers are gates: a task of gate `g` starts only when all of the gates before are settled. One gate for each stage is
-the staged mode, one for each task the sequential mode, none the pipelined mode.
+the staged mode, one for each task the sequential mode, none the pipelined mode. An order (`maos_bot.planning.order`)
+makes single tasks wait for single others, and can be given up while the run goes on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush, heapreplace
 from typing import Final
 
+from maos_bot.planning.order import Order
 from maos_bot.planning.problem import Problem
 
 SCAN: Final = 64  # demand classes looked at in one round after the first that didn't fit
@@ -34,10 +36,18 @@ class Dispatcher:
     """What is ready and what is free; the caller says what happens and asks `starts` what to do.
 
     `ranks` are priorities (larger first; of equals the first in the spec's order); `gates[task]` counts from 0 without
-    holes, None is no barrier. Deterministic, and free of deadlock: with nothing running, the first head always starts.
+    holes, None is no barrier; `after[task]` are tasks that must be settled first. Deterministic, and free of deadlock:
+    with nothing running, the first head always starts.
     """
 
-    def __init__(self, problem: Problem, *, ranks: Sequence[float], gates: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        ranks: Sequence[float],
+        gates: Sequence[int] | None = None,
+        after: Order | None = None,
+    ) -> None:
         count = len(problem.graph)
         self._problem = problem
         self._durations = problem.graph.durations
@@ -62,6 +72,12 @@ class Dispatcher:
         self._gate = 0
         self._unsettled = _sizes(gates) if gates is not None else []
         self._held: list[list[int]] = [[] for _ in self._unsettled]
+        self._ahead = [len(others) for others in after] if after is not None else None  # unsettled in the order
+        self._next: dict[int, list[int]] = {}  # the order the other way round
+        for other, earlier in enumerate(after or ()):
+            for task in earlier:
+                self._next.setdefault(task, []).append(other)
+        self._parked: dict[int, None] = {}  # offered, but not yet their turn in the order
 
         # What each wait was for, kept as numbers and put into words only for a task that starts.
         self._round = 0
@@ -81,8 +97,17 @@ class Dispatcher:
         self._ready_round[task] = self._round
         if self._gates is not None and self._gates[task] > self._gate:
             self._held[self._gates[task]].append(task)
+        elif self._ahead is not None and self._ahead[task]:
+            self._parked[task] = None
         else:
             self._enqueue(task)
+
+    def forget_order(self) -> None:
+        """From now on only needs, ranks and resources count."""
+        self._ahead = None
+        for task in self._parked:
+            self._enqueue(task)
+        self._parked.clear()
 
     def set_capacity(self, resource: int, amount: int, note: str = "") -> None:
         """From now on `resource` has `amount` (millionths), at most what the problem gives; `note` says why.
@@ -103,7 +128,15 @@ class Dispatcher:
         self._last_ended = task
 
     def settle(self, task: int) -> None:
-        """`task` came to its final state (whether or not it ran); this may open a gate."""
+        """`task` came to its final state (whether or not it ran); this may open a gate, or be another's turn."""
+        if self._ahead is not None:
+            for other in self._next.get(task, ()):
+                self._ahead[other] -= 1
+                if not self._ahead[other] and other in self._parked:
+                    del self._parked[other]
+                    self._let_in[other] = task
+                    self._ready_round[other] = self._round
+                    self._enqueue(other)
         if self._gates is None:
             return
         unsettled = self._unsettled
@@ -194,8 +227,9 @@ class Dispatcher:
             reason = f"held back for a larger task that waits for {self._problem.resources[resource]}"
             return Wait(queued_s=queued, reason=reason, freed_by=self._last_ended)
         opener = self._let_in.get(task)
-        if opener is not None and self._gates is not None:
-            return Wait(queued_s=queued, reason=self._barrier(task), freed_by=opener)
+        if opener is not None:
+            why = self._barrier(task) if self._gates is not None else f"planned after {self._problem.graph.ids[opener]}"
+            return Wait(queued_s=queued, reason=why, freed_by=opener)
         return Wait(queued_s=queued, reason="", freed_by=None)
 
     def _barrier(self, task: int) -> str:

@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 from maos_bot.model import ExecutionMode
 from maos_bot.planning.dispatch import Dispatcher
 from maos_bot.planning.graph import TaskGraph
+from maos_bot.planning.order import Order
 from maos_bot.planning.problem import Problem
 
 
@@ -35,13 +36,15 @@ def gates_of(mode: ExecutionMode, graph: TaskGraph, stages: Sequence[int]) -> Se
     return stages if mode is ExecutionMode.PARALLEL else None
 
 
-def simulate(problem: Problem, *, ranks: Sequence[float], gates: Sequence[int] | None = None) -> Schedule:
+def simulate(
+    problem: Problem, *, ranks: Sequence[float], gates: Sequence[int] | None = None, after: Order | None = None
+) -> Schedule:
     """Play `problem` through; what ends at one instant ends before anything new starts."""
     graph = problem.graph
     durations, succs = graph.durations, graph.succs
     starts, finishes = [0.0] * len(graph), [0.0] * len(graph)
     missing = [len(needs) for needs in graph.preds]
-    dispatcher = Dispatcher(problem, ranks=ranks, gates=gates)
+    dispatcher = Dispatcher(problem, ranks=ranks, gates=gates, after=after)
     for task, count in enumerate(missing):
         if not count:
             dispatcher.offer(task, 0.0)
