@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 NARROWEST: Final = 8
+_INSTANT_S: Final = 1e-9  # an axis shorter than that has one place
 _BLOCKS: Final = "▏▎▍▌▋▊▉█"  # eighths of a cell, from the left
 
 
@@ -28,7 +29,7 @@ def draw(spans: Sequence[Span], total_s: float, width: int, *, ascii_only: bool 
     if not spans:
         return ""
     width = max(width, 1)
-    if total_s <= 0:
+    if total_s < _INSTANT_S:
         return "#" if ascii_only else "█"
     full, light = ("#", ".") if ascii_only else ("█", "·")
     scale = width / total_s
