@@ -30,9 +30,7 @@ def spec_text(tasks: int) -> str:
     for number in range(tasks):
         need = f", needs: [t{number - 7}]" if number >= 7 else ""
         run = f"cat in/{number} shared/* > out/{number}; echo made {number}"
-        lines.append(
-            f'  t{number}: {{run: "{run}", inputs: [in/{number}, shared/**], outputs: [out/{number}]{need}}}'
-        )
+        lines.append(f'  t{number}: {{run: "{run}", inputs: [in/{number}, shared/**], outputs: [out/{number}]{need}}}')
     return "\n".join(lines) + "\n"
 
 

@@ -58,8 +58,7 @@ class Instance:
 
 def read(path: Path) -> Iterator[Instance]:
     """The instances of a file, in the formats that the data's README describes."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
             if "dur_ms" in row:
