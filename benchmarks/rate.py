@@ -7,8 +7,8 @@ headers. Between us and it lies a network, so it sees a request a moment later t
 next turn to send. `utilisation` is the share of the scarcest bucket's rate (and what it held at first) that was used.
 
 Scenes: `known` (the limits are configured), `learned` (they are known from headers alone), `shared` (somebody else
-takes a fifth of the same limits in bursts, which only the headers tell), and, to compare, `unmetered`: the same agents, each waiting
-only for its own `retry-after`.
+takes a fifth of the same limits in bursts, which only the headers tell), and, to compare, `unmetered`: the same agents,
+each waiting only for its own `retry-after`.
 """
 
 from __future__ import annotations
