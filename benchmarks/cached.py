@@ -63,7 +63,8 @@ def measure(tasks: int, rounds: int) -> dict[str, float | int]:
         folder = Path(scratch)
         make(folder, tasks)
         first_s, _ = run(folder)
-        noop, restored = [], []
+        noop: list[float] = []
+        restored: list[float] = []
         for times, empty in ((noop, False), (restored, True)):
             for _ in range(rounds):
                 if empty:

@@ -214,6 +214,17 @@ def dashboard(db: str | None, host: str, port: int) -> int:
     return ExitCode.OK
 
 
+@maos.command("cache")
+@click.argument("action", type=click.Choice(["list", "verify", "prune", "clear"]), default="list")
+@click.option("--max-size", metavar="SIZE", help="With prune: what may stay, such as 500M (default: 2G).")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def cache_(action: str, max_size: str | None, as_json: bool) -> int:
+    """See to what unchanged tasks are taken from: list, verify, prune or clear."""
+    from maos_bot import caching
+
+    return caching.see_to(Path.cwd(), action, max_size=max_size, as_json=as_json)
+
+
 @maos.command()
 def schema() -> None:
     """Print the JSON Schema of a task spec."""

@@ -319,7 +319,7 @@ class TaskCache:
             raise NotCachedError(f"{output.path} is {'a folder' if item.kind == 'dir' else 'no folder'} now")
 
     def _stale(self, task: Task, entry: Entry, memo: Memo) -> list[Item]:
-        """What fits the task's outputs, isn't among the entry's, and was made by an earlier run of it, deepest first."""
+        """What fits the task's outputs, isn't among the entry's, and was made by an earlier run; deepest first."""
         if not task.outputs:
             return []
         known = {output.path for output in entry.outputs}

@@ -94,6 +94,7 @@ class CacheStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._entries = str(folder / "entries")
         self._scratch = folder / "tmp"
         self._made = False
 
@@ -101,15 +102,16 @@ class CacheStore:
 
     def entry(self, task: str, key: str) -> Entry | None:
         """What is kept under `key`. Raises `CorruptError` for a damaged entry, after removing it, and `OSError`."""
-        path = self._entry_path(task, key)
+        name = self._entry_name(task, key)
         try:
-            data = path.read_bytes()
+            with open(name, "rb", buffering=0) as file:  # noqa: PTH123 - asked for each task of each run
+                data = file.read()
         except FileNotFoundError:
             return None
         entry = _parse(data)
         if entry is None or entry.key != key or entry.task != task:
             with contextlib.suppress(OSError):
-                path.unlink()
+                os.unlink(name)  # noqa: PTH108
             raise CorruptError("its entry is damaged")
         return entry
 
@@ -124,7 +126,7 @@ class CacheStore:
     def touch(self, entry: Entry) -> None:
         """Note that `entry` was used now."""
         with contextlib.suppress(OSError):  # read-only: then nothing is pruned either
-            os.utime(self._entry_path(entry.task, entry.key))
+            os.utime(self._entry_name(entry.task, entry.key))
 
     def drop(self, entry: Entry) -> None:
         """Take `entry` away."""
@@ -167,7 +169,7 @@ class CacheStore:
         os.replace(name, path)  # noqa: PTH105 - a name, not a Path
 
     def take(self, digest: str, mode: int) -> str:
-        """A fresh copy of a content, with permissions `mode`, under a name to rename. Raises `CorruptError`, `OSError`."""
+        """A fresh copy of a content, with permissions `mode`, to be renamed. Raises `CorruptError`, `OSError`."""
         path = self._blob_path(digest)
         self._prepare()
         try:
@@ -237,7 +239,7 @@ class CacheStore:
             return self._prune(max_bytes, grace_s) if locked else None
 
     def _prune(self, max_bytes: int, grace_s: float) -> Removed:
-        entries = freed = total = 0
+        entries = freed = total = left = 0
         kept: set[str] = set()
         full = False
         for found in self.all():
@@ -251,6 +253,7 @@ class CacheStore:
             else:
                 kept |= new.keys()
                 total += more
+                left += 1
         blobs = 0
         for path in [*self._files(self.folder / "blobs", "*/*"), *self._files(self._scratch)]:
             with contextlib.suppress(FileNotFoundError):
@@ -263,7 +266,7 @@ class CacheStore:
             entries=entries,
             blobs=blobs,
             freed_bytes=freed,
-            left_entries=len(self.all()),
+            left_entries=left,
             left_bytes=self.size(),
         )
 
@@ -303,7 +306,11 @@ class CacheStore:
             return False
 
     def _entry_path(self, task: str, key: str) -> Path:
-        return self.folder / "entries" / hashlib.sha256(task.encode("utf-8", "surrogatepass")).hexdigest()[:32] / key
+        return Path(self._entry_name(task, key))
+
+    def _entry_name(self, task: str, key: str) -> str:
+        digest = hashlib.sha256(task.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{self._entries}/{digest[:32]}/{key}"
 
     def _blob_path(self, digest: str) -> Path:
         return self.folder / "blobs" / digest[:2] / digest

@@ -103,31 +103,26 @@ class FileTree:
             if item is None or start.split("/", 1)[0] in _OURS:
                 return
             yield item
-            if item.kind != "dir" and not (follow and self._is_folder(item)):
+            if not self._leads_on(item, follow=follow):
                 return
-        waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(start, ())]
+        # A link back to the root leads to what is looked at anyway, and to what is ours.
+        waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(start, (_identity(self.root),) if start else ())]
         while waiting:
             folder, above = waiting.pop()
-            here = above
             if follow:
-                found = os.stat(f"{self.root}/{folder}")  # noqa: PTH116
-                if (found.st_dev, found.st_ino) in above:
+                here = _identity(f"{self.root}/{folder}")
+                if here in above:
                     continue  # a link to a folder we came through
-                here = (*above, (found.st_dev, found.st_ino))
+                above = (*above, here)
             for item in self._list(folder, memo):
-                if item.path in skipped:
-                    continue
-                if item.kind == "dir":
-                    waiting.append((item.path, here))
-                    if not follow:
-                        yield item
-                    continue
-                yield item
-                if follow and self._is_folder(item):
-                    waiting.append((item.path, here))
+                if item.path not in skipped:
+                    yield item
+                    if self._leads_on(item, follow=follow):
+                        waiting.append((item.path, above))
 
-    def _is_folder(self, item: Item) -> bool:
-        return item.kind == "link" and os.path.isdir(f"{self.root}/{item.path}")  # noqa: PTH112
+    def _leads_on(self, item: Item, *, follow: bool) -> bool:
+        """Whether there is something below it to look at."""
+        return item.kind == "dir" or (follow and item.kind == "link" and os.path.isdir(f"{self.root}/{item.path}"))  # noqa: PTH112
 
     def _list(self, folder: str, memo: Memo) -> Listing:
         known = memo.get(folder)
@@ -156,6 +151,11 @@ def _compiled(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     from pathspec import GitIgnoreSpec
 
     return GitIgnoreSpec.from_lines(patterns).match_file
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)  # noqa: PTH116
+    return found.st_dev, found.st_ino
 
 
 def _entry(path: str, entry: os.DirEntry[str]) -> Item | None:

@@ -38,11 +38,12 @@ class Tools:
         Raises `OSError` where one can't be read.
         """
         path = env.get("PATH", os.defpath)
-        found = {}
-        for word in self._words(script, shell, folder, env):
-            for name, program in self._with_interpreter(word, folder, path, memo):
-                if program and not own(program):
-                    found[name] = program
+        found = {
+            name: program
+            for word in self._words(script, shell, folder, env)
+            for name, program in self._with_interpreter(word, folder, path, memo)
+            if not own(program)
+        }
         return [(name, program, self._digests.of(program)) for name, program in sorted(found.items())]
 
     def _words(self, script: str, shell: str, folder: Path, env: Mapping[str, str]) -> Iterator[str]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maos_bot.events import OutputChunk, RunEvent, RunFinished, TaskFinished, TaskStarted
+from maos_bot.execution.cache import TaskCache
 from maos_bot.execution.orchestrator import Orchestrator
+from maos_bot.execution.past import Past
 from maos_bot.execution.scheduler import Facts
 from maos_bot.execution.tree import process_table
 from maos_bot.model import (
@@ -83,6 +85,8 @@ def run(
     more_limits: Mapping[str, float] | None = None,
     during: Callable[[Orchestrator], None] | None = None,
     watch: Callable[[RunEvent, Orchestrator], None] | None = None,
+    cache: TaskCache | None = None,
+    past: Past | None = None,
 ) -> Ran:
     """Run `tasks` in `root`. `during` is called on the loop as the run begins, `watch` with each event."""
     values = {AGENTS: slots, MEMORY: None, CPU: 100.0, TOKENS: None, **(more_limits or {})}
@@ -107,6 +111,8 @@ def run(
         redactor=Redactor(secrets),
         environ=dict(os.environ) if environ is None else environ,
         cpus=2.0,
+        cache=cache,
+        past=past,
     )
 
     async def main() -> None:
@@ -116,7 +122,8 @@ def run(
 
     begun = time.monotonic()
     asyncio.run(main())
-    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    first = past.last_seq + 1 if past else 1
+    assert [event.seq for event in events] == list(range(first, first + len(events)))
     assert all(before.at <= after.at for before, after in itertools.pairwise(events))
     return Ran(events=events, wall_s=time.monotonic() - begun)
 
