@@ -45,7 +45,7 @@ def main(environ: Mapping[str, str] | None = None) -> int:
         _write_summary(env, f"MAOS bot ran nothing: {decision.reason}\n")
         return ExitCode.NOTHING_TO_DO
     config = _config(env, workspace)
-    job = app.prepare(config)
+    job = app.prepare(config, repository=trigger.repository)
     publisher = None
     if decision.publish:
         publisher = Publisher(

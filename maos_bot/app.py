@@ -27,7 +27,7 @@ from maos_bot.events import RunEvent, to_dict
 from maos_bot.execution.environment import secret_values
 from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
-from maos_bot.model import BAD_STATES, Limit, Plan, Spec, Task, TaskKind, Trigger
+from maos_bot.model import BAD_STATES, Estimate, Limit, Plan, Spec, Task, TaskKind, Trigger
 from maos_bot.planning.planner import TimeBox, make_plan
 from maos_bot.redact import Redactor
 from maos_bot.reporting.report import ReportBuilder, RunReport
@@ -61,8 +61,11 @@ class Job:
     plan: Plan
 
 
-def prepare(config: Config) -> Job:
-    """Read the spec, choose its tasks and plan them. Raises `SpecError`, `ConfigError`, or `NothingToDoError`."""
+def prepare(config: Config, *, repository: str = "") -> Job:
+    """Read the spec, choose its tasks and plan them, with the history of `repository` (empty: of runs by hand).
+
+    Raises `SpecError`, `ConfigError`, or `NothingToDoError`.
+    """
     spec = load_spec(config.spec)
     tasks = _chosen(spec.tasks, config.tasks)
     if not tasks:
@@ -74,10 +77,26 @@ def prepare(config: Config) -> Job:
         limits=limits,
         mode=config.mode or spec.mode,
         strategy=config.strategy or spec.strategy,
+        history=_history(config.db, tasks, repository),
         spec_path=spec.path,
         time_box=TimeBox(seconds=config.plan_time_s, clock=time.monotonic) if config.plan_time_s else None,
     )
     return Job(spec=spec, tasks=tasks, limits=limits, plan=plan)
+
+
+def _history(db: Path, tasks: Sequence[Task], repository: str) -> dict[str, Estimate]:
+    """What the database says of these tasks; nothing where there is none, or none that can be read."""
+    if not db.is_file():
+        return {}
+    from maos_bot.store.baselines import history_of
+    from maos_bot.store.queries import Queries
+
+    try:
+        with contextlib.closing(Queries(db)) as queries:
+            return history_of(queries, tasks, repository=repository)
+    except StoreError as error:
+        click.echo(f"maos: planned without history: {error}", err=True)
+        return {}
 
 
 def show_plan(config: Config, *, mermaid: bool = False) -> int:

@@ -166,11 +166,14 @@ def action() -> int:
 @_db_option
 @click.option("--limit", "count", default=20, show_default=True, help="How many runs.")
 @click.option("--status", help="Only runs that stand so: succeeded, failed, cancelled, running, lost.")
+@click.option("--estimates", is_flag=True, help="How well estimates fitted, over the same runs.")
 @click.option("--json", "as_json", is_flag=True, help="The rows as JSON.")
-def history(db: str | None, count: int, status: str | None, as_json: bool) -> int:
+def history(db: str | None, count: int, status: str | None, estimates: bool, as_json: bool) -> int:
     """List past runs, newest first."""
     from maos_bot import records
 
+    if estimates:
+        return records.estimates(_database(db), count=count, as_json=as_json)
     return records.history(_database(db), count=count, status=status, as_json=as_json)
 
 

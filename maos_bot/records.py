@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
@@ -14,7 +15,8 @@ import click
 from maos_bot.errors import ConfigError, ExitCode
 from maos_bot.reporting.escape import clean
 from maos_bot.reporting.report import report_of
-from maos_bot.reporting.show_view import print_history, print_run
+from maos_bot.reporting.show_view import print_fits, print_history, print_run
+from maos_bot.store.baselines import fits
 from maos_bot.store.export import ExportFormat
 from maos_bot.store.export import export as write_export
 from maos_bot.store.queries import Queries
@@ -33,6 +35,19 @@ def history(db: Path, *, count: int, status: str | None, as_json: bool) -> int:
         click.echo("no run yet: `maos run` makes the first", err=True)
         return ExitCode.OK
     print_history(rows)
+    return ExitCode.OK
+
+
+def estimates(db: Path, *, count: int, as_json: bool) -> int:
+    """Print how well estimates fitted the attempts of the newest `count` runs."""
+    with contextlib.closing(Queries(db)) as queries:
+        rows = fits(queries.estimated(runs=count))
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    elif not rows:
+        click.echo("no task has succeeded yet: `maos run` gives the first figures", err=True)
+    else:
+        print_fits(rows)
     return ExitCode.OK
 
 

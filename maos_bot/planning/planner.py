@@ -27,6 +27,7 @@ from maos_bot.planning.schedule import Schedule, gates_of, simulate, simulate_se
 
 WORTH_IT: Final = 1.5  # the parallelism factor above which the original system ran in parallel
 SURE: Final = 1.15  # estimates whose p90 lies within this factor of their p50 are worth an order
+SURE_SAMPLES: Final = 3
 _GAIN: Final = 1e-9  # a prediction is shorter if it is so by more than rounding
 
 
@@ -103,7 +104,8 @@ def make_plan(
 
 
 def _is_sure(estimate: Estimate) -> bool:
-    return not estimate.basis.startswith("default") and estimate.p90_s <= SURE * estimate.p50_s
+    known = estimate.basis == "spec" or estimate.samples >= SURE_SAMPLES
+    return known and estimate.p90_s <= SURE * estimate.p50_s
 
 
 def _improved(

@@ -50,6 +50,53 @@ class HistoryRow(Protocol):
     def sequential_s(self) -> float | None: ...
 
 
+class FitRow(Protocol):
+    """How estimates fitted one task; with `task` empty, all of them."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def samples(self) -> int: ...
+    @property
+    def p50_s(self) -> float: ...
+    @property
+    def p90_s(self) -> float: ...
+    @property
+    def error_percent(self) -> float | None: ...
+    @property
+    def covered_percent(self) -> float | None: ...
+
+
+def print_fits(rows: Iterable[FitRow], *, console: Console | None = None) -> None:
+    """Print how well estimates fitted, all tasks together first."""
+    from rich.text import Text
+
+    console = console or page()
+    table = plain_table(console)
+    table.expand = False
+    table.add_column("task", overflow="fold")
+    for name in ("attempts", "p50", "p90", "off by", "within p90"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text(row.task, style="") if row.task else Text("all tasks", style="bold"),
+            f"{row.samples:,}",
+            words.duration(row.p50_s),
+            words.duration(row.p90_s),
+            words.UNKNOWN if row.error_percent is None else f"{row.error_percent:.0f} %",
+            words.UNKNOWN if row.covered_percent is None else f"{row.covered_percent:.0f} %",
+        )
+    console.print(table)
+    console.print(
+        Text(
+            "off by: median of |estimated - measured| over measured; within p90: durations within the 90th percentile"
+            " of the attempts before them",
+            style="dim",
+        ),
+        soft_wrap=True,
+    )
+
+
 def print_run(report: RunReport, *, console: Console | None = None) -> None:
     """Print one run: header, tasks with their timeline, the longest waits, the last words."""
     from rich.text import Text

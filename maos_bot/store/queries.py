@@ -237,6 +237,35 @@ class Queries:
                 found[task] = [row[0] for row in rows]
         return found
 
+    def team_durations(self, *, repository: str, runs: int) -> dict[tuple[str, str], list[float]]:
+        """Seconds that succeeded attempts took in the last `runs` runs of `repository`, by team and kind."""
+        found: dict[tuple[str, str], list[float]] = {}
+        rows = self._all(
+            "SELECT coalesce(n.name, ''), t.kind, a.duration_s"
+            " FROM (SELECT id FROM runs WHERE repository = ? ORDER BY started_at DESC LIMIT ?) r"
+            " JOIN tasks t ON t.run = r.id JOIN attempts a ON a.run = t.run AND a.task = t.task"
+            " LEFT JOIN names n ON n.id = t.team WHERE a.state = 'succeeded' AND a.duration_s IS NOT NULL",
+            (repository, runs),
+        )
+        for team, kind, duration in rows:
+            found.setdefault((team, kind), []).append(duration)
+        return found
+
+    def estimated(self, *, runs: int) -> dict[str, list[tuple[float | None, float]]]:
+        """What was estimated and what succeeded attempts took in the last `runs` runs, by task, oldest first."""
+        found: dict[str, list[tuple[float | None, float]]] = {}
+        rows = self._all(
+            "SELECT n.name, t.estimate_s, a.duration_s"
+            " FROM (SELECT id, started_at FROM runs ORDER BY started_at DESC LIMIT ?) r"
+            " JOIN tasks t ON t.run = r.id JOIN attempts a ON a.run = t.run AND a.task = t.task"
+            " JOIN names n ON n.id = t.task WHERE a.state = 'succeeded' AND a.duration_s IS NOT NULL"
+            " ORDER BY r.started_at, r.id",
+            (runs,),
+        )
+        for task, estimate, duration in rows:
+            found.setdefault(task, []).append((estimate, duration))
+        return found
+
     def spec_text(self, run_id: str) -> str:
         """The task spec the run was made from, as text; empty where it wasn't recorded."""
         rows = self._all(

@@ -73,3 +73,27 @@ def test_a_plan_runs_nothing_and_says_why(tmp_path: Path) -> None:
     assert not (tmp_path / ".maos").exists()
     assert maos(tmp_path, "plan").returncode == 0
     assert maos(tmp_path, "plan", "--mermaid").stdout.startswith(("graph", "flowchart", "```"))
+
+
+def test_what_runs_took_is_the_next_plans_estimate(tmp_path: Path) -> None:
+    tasks = "  quick: {run: 'sleep 0.05', team: qa}\n  slow: {run: 'sleep 0.2', estimate: {seconds: 60}}\n"
+    (tmp_path / ".maos.yml").write_text(f"version: 1\ntasks:\n{tasks}", encoding="utf-8")
+    for _ in range(3):
+        assert maos(tmp_path, "run", "--quiet").returncode == 0
+    plan = json.loads(maos(tmp_path, "plan", "--json").stdout)["tasks"]
+    assert plan["quick"]["basis"] == plan["slow"]["basis"] == "history: 3 runs"
+    assert 0.05 <= plan["quick"]["estimate_s"] < 10
+    assert 0.2 <= plan["slow"]["estimate_s"] < 10
+    rows = json.loads(maos(tmp_path, "history", "--estimates", "--json").stdout)
+    assert [(row["task"], row["samples"]) for row in rows] == [("", 6), ("quick", 3), ("slow", 3)]
+    assert all(row["error_percent"] > 0 for row in rows)
+    assert "all tasks" in maos(tmp_path, "history", "--estimates").stdout
+
+
+def test_a_database_that_cant_be_read_costs_the_history_and_not_the_plan(tmp_path: Path) -> None:
+    (tmp_path / ".maos.yml").write_text(SPEC, encoding="utf-8")
+    (tmp_path / ".maos").mkdir()
+    (tmp_path / ".maos" / "maos.db").write_text("this is no database, whatever its name says" * 100)
+    done = maos(tmp_path, "plan", "--json")
+    assert done.returncode == 0
+    assert "planned without history" in done.stderr
