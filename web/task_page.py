@@ -89,7 +89,8 @@ def build(queries: Queries, run_id: str, task_id: str, *, attempt: int | None = 
     if task is None:
         return None
     numbers = [one.attempt for one in task.attempt_list]
-    shown = attempt if attempt in numbers else numbers[-1] if numbers else None
+    last = 0 if task.state is TaskState.CACHED else numbers[-1] if numbers else None  # 0: as it was printed back then
+    shown = attempt if attempt in numbers else last
     return TaskPage(
         run_id=run_id,
         run_name=report.name,
@@ -132,7 +133,8 @@ def _headline(task: TaskReport) -> str:
     took = f" in {words.duration(task.duration_s)}" if task.duration_s is not None and task.ran and task.ended else ""
     which = f" at attempt {task.attempts} of {task.max_attempts}" if task.attempts > 1 else ""
     reason = f": {task.reason}" if task.reason else ""
-    return f"{word}{took}{which}{reason}"
+    saved = f"; {words.duration(task.saved_s)} saved" if task.saved_s is not None else ""
+    return f"{word}{took}{which}{reason}{saved}"
 
 
 def _waited(task: TaskReport) -> str:

@@ -265,12 +265,14 @@ def _figures(report: RunReport) -> str:
         predicted = report.predicted.get("makespan_s")
         text = f"{words.duration(report.wall_s)} so far"
         return f"{text}, predicted {words.duration(predicted)}" if predicted else text
-    if not any(task.ran for task in report.tasks.values()):
+    if not any(task.ran or task.saved_s is not None for task in report.tasks.values()):
         return f"{words.duration(report.wall_s)}" if report.tasks else ""
     text = f"**{words.duration(report.wall_s)}**"
     if report.speedup is not None:
         text += f" instead of {words.duration(report.sequential_s)} one after the other"
         text += f" ({words.times(report.speedup)} as fast)"
+    if report.saved_s is not None:
+        text += f" · {words.duration(report.saved_s)} saved by the cache"
     predicted = report.predicted.get("makespan_s")
     if predicted:
         text += f" · predicted {words.duration(predicted)}"
