@@ -309,6 +309,8 @@ class Orchestrator:
 
     def _ended(self, task: str, outcome: Outcome) -> None:
         del self._running[task]
+        if self._reuse:
+            self._reuse.moved()
         if self._guard is not None and self._guard.ended(task, outcome.state):
             self._put(PutBack(task, outcome))
         elif self._reuse:

@@ -101,7 +101,6 @@ class Reuse:
 
     def ended(self, task_id: str, outcome: Outcome, then: Callable[[Outcome], None]) -> None:
         """The attempt of `task_id` came to `outcome`; `then` gets it with its result and a word on not keeping it."""
-        self.moved()
         task = self._tasks[task_id]
         look = self._looks.get(task_id, Look())
         log = self._logs.pop(task_id, [])
