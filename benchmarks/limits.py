@@ -1,10 +1,10 @@
 """How well limits hold: hogs that run past their memory, their neighbours, a fork bomb, and what is left of them.
 
 Each scene is a whole `maos run`. A hog writes memory page by page as fast as it can (or at a given speed) and notes, in
-a file that outlives it, how much it has and when it last was under its limit; the end is when the run's events say that the
-task ended, which is after its processes were gone. `peak_over_limit` takes the largest of what the hog noted (with what
-Python itself held) and what the run measured. Everything is bounded: no hog takes more than `MOST` times its limit, no
-bomb more than some 1,000 processes, and all end by themselves after seconds.
+a file that outlives it, how much it has and when it last was under its limit; the end is when the run's events say that
+the task ended, which is after its processes were gone. `peak_over_limit` takes the largest of what the hog noted (with
+what Python itself held) and what the run measured. Everything is bounded: no hog takes more than `MOST` times its
+limit, no bomb more than some 1,000 processes, and all end by themselves after seconds.
 """
 
 from __future__ import annotations

@@ -140,13 +140,13 @@ class Guard:
 
     def _look(self) -> None:
         self._look_timer, self._look_at = None, float("inf")
-        breaches = {breach.pid: breach.reason for breach in self._watcher.look(self._loop.time())}
+        breaches = {breach.pid: breach for breach in self._watcher.look(self._loop.time())}
         for attempt in tuple(self._running.values()):
             held = self._watcher.memory_mb(attempt.pid)
             if held:
                 attempt.peak_mb = max(attempt.peak_mb or 0.0, held[1])
-            if attempt.pid in breaches:
-                attempt.kill(TaskState.FAILED, breaches[attempt.pid])
+            if breach := breaches.get(attempt.pid):
+                attempt.kill(TaskState.FAILED, breach.reason, known=breach.members, growing=breach.growing)
         self._look_when_due()
 
     # The machine

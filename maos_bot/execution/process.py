@@ -13,7 +13,7 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +26,10 @@ from maos_bot.model import MEMORY, Outcome, Task, TaskState
 
 GRACE_S: Final = 2.0  # from SIGTERM to SIGKILL where a task's time is over
 STOP_GRACE_S: Final = 3.0  # the same where the run is stopped: a runner gives us 7.5 s for all of it
+NICE: Final = 5  # tasks give way to us: who is to hold them to their limits mustn't wait for them
 _GIVE_UP_S: Final = 2.0  # from SIGKILL to going on without what still doesn't end
 _LOOK_S: Final = 0.02  # between two looks at a tree that is being ended
+_DYING_S: Final = 0.1  # a process that is killed may need that long to give back its memory
 _READ: Final = 64 * 1024  # bytes a turn of the loop, so that one loud task doesn't keep the others waiting
 _DRAIN: Final = 64  # reads, at most, of what an ended process left in its pipe
 _WORDS: Final = {126: "not executable", 127: "command not found"}
@@ -78,6 +80,8 @@ class CommandAttempt:
         finally:
             os.close(writer)
         os.set_blocking(self._fd, False)
+        with contextlib.suppress(OSError):  # it has ended
+            os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
         self.begun = loop.time()
         self.peak_mb: float | None = None
         self._open = True  # the pipe
@@ -116,17 +120,25 @@ class CommandAttempt:
             self._give_up_at = kill_at + _GIVE_UP_S
             self._look_in(_LOOK_S if self._exited else grace_s)
 
-    def kill(self, state: TaskState, reason: str) -> bool:
-        """Kill the whole tree at once: it is over a limit, or in everybody's way. False where it has ended already."""
+    def kill(self, state: TaskState, reason: str, *, known: Collection[int] = (), growing: bool = False) -> bool:
+        """Kill the whole tree at once: it is over a limit, or in everybody's way. False where it has ended already.
+
+        `known` are processes of it that needn't be looked for; a tree that is `growing` is held before it is killed,
+        which takes a while.
+        """
         if self._done or self._usage or self._ending or self._has_exited():
             return False
         self._ending = (state, reason)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGSTOP)  # it grows no more while the rest of it is looked for
-        quell(self._members)
+            os.killpg(self.pid, signal.SIGSTOP if growing else signal.SIGKILL)
+        if growing:
+            quell(self._members)
+        for pid in known:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
         self._kill_at = self._loop.time()
         self._give_up_at = self._kill_at + _GIVE_UP_S
-        self._look_in(_LOOK_S)
+        self._look_in(_DYING_S)  # what isn't dead by then is looked for; the first process tells of its end itself
         return True
 
     # What the event loop calls

@@ -32,10 +32,15 @@ _OOM_SCORE: Final = b"500"  # of a thousand: where memory ends, the kernel takes
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A tree over a limit: `pid` is its first process, `reason` says what and how much."""
+    """A tree over a limit: `pid` is its first process, `reason` says what and how much, `members` are all it has.
+
+    One with too many processes is `growing`: it may have more by the time it is killed.
+    """
 
     pid: int
     reason: str
+    members: frozenset[int]
+    growing: bool
 
 
 @dataclass(slots=True)
@@ -110,7 +115,8 @@ class Watcher:
                 if reason:
                     tree.breached = True
                     tree.due = float("inf")
-                    breaches.append(Breach(tree.root, reason))
+                    growing = len(tree.members) > tree.processes
+                    breaches.append(Breach(tree.root, reason, frozenset(tree.members), growing))
         return breaches
 
     def _inspect(self, tree: _Tree, now: float) -> str:
