@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from maos_bot.execution.priority import come_as_all, come_first
 from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.scheduler import Input, LimitChanged
 from maos_bot.execution.watcher import Watcher, over_memory
@@ -24,6 +25,8 @@ MOST_PROCESSES: Final = 1000  # of a task's tree, where no limit says
 _LOOK_S: Final = 1.0  # at the machine's memory, while there is plenty
 _SOONEST_S: Final = 0.02
 _GROWTH_MB_S: Final = 4000.0
+_LATE_S: Final = 0.03  # a look so late was kept from the CPU
+_CALM_S: Final = 1.0
 _SHARE: Final = 0.25  # of what the largest task holds: putting back one that holds less would free too little
 
 
@@ -64,6 +67,8 @@ class Guard:
         self._put_back: dict[str, int] = {}  # task -> how often
         self._leaving: set[str] = set()
         self._look_at = float("inf")
+        self._late_at = float("-inf")
+        self._comes_first = False
         self._look_timer: asyncio.TimerHandle | None = None
         self._machine_timer: asyncio.TimerHandle | None = None
         if self._gauge.floor_mb is not None:
@@ -125,6 +130,9 @@ class Guard:
             if timer:
                 timer.cancel()
         self._look_timer = self._machine_timer = None
+        if self._comes_first:
+            self._comes_first = False
+            come_as_all()
         self._look_at = float("-inf")  # no new timer either
 
     # The trees
@@ -139,6 +147,7 @@ class Guard:
         self._look_timer = self._loop.call_at(due, self._guarded, self._look)
 
     def _look(self) -> None:
+        self._see_lateness(self._loop.time() - self._look_at)
         self._look_timer, self._look_at = None, float("inf")
         breaches = {breach.pid: breach for breach in self._watcher.look(self._loop.time())}
         for attempt in tuple(self._running.values()):
@@ -148,6 +157,17 @@ class Guard:
             if breach := breaches.get(attempt.pid):
                 attempt.kill(TaskState.FAILED, breach.reason, known=breach.members, growing=breach.growing)
         self._look_when_due()
+
+    def _see_lateness(self, late_s: float) -> None:
+        """Where a crowd of processes keeps us from looking in time, ask to come first until we look in time again."""
+        now = self._loop.time()
+        if late_s > _LATE_S:
+            self._late_at = now
+            if not self._comes_first:
+                self._comes_first = come_first()
+        elif self._comes_first and now - self._late_at > _CALM_S:
+            self._comes_first = False
+            come_as_all()
 
     # The machine
 
