@@ -206,27 +206,46 @@ def execute(
 
 def doctor(cwd: Path, *, as_json: bool) -> int:
     """Show what this machine offers and which limits `auto` becomes, each with its reason."""
+    from maos_bot.resources.cgroup import cgroups
+    from maos_bot.resources.pressure import Gauge
+
     root = find_root(cwd)
-    runner = probe(root)
+    runner, groups, gauge = probe(root), cgroups(), Gauge()
     limits = resolve_limits(Spec(path="", name="", tasks=()), {}, runner)
     if as_json:
         _print_json(
             {
                 "cpus": runner.cpus,
+                "cpu_reason": runner.cpu_reason,
                 "memory_mb": runner.memory_mb,
+                "memory_reason": runner.memory_reason,
                 "available_mb": runner.available_mb,
                 "disk_free_mb": runner.disk_free_mb,
+                "processes_free": runner.processes_free,
+                "cgroups": {"version": groups.version, "writable": groups.writable, "reason": groups.reason},
+                "pressure": list(gauge.sources),
+                "memory_floor_mb": gauge.floor_mb,
                 "limits": {name: {"value": limit.value, "reason": limit.reason} for name, limit in limits.items()},
             }
         )
         return ExitCode.OK
-    click.echo(f"CPUs      {runner.cpus:g} ({runner.cpu_reason})")
-    click.echo(
-        f"memory    {_megabytes(runner.memory_mb)} ({runner.memory_reason}), {_megabytes(runner.available_mb)} free"
-    )
-    click.echo(f"disk      {_megabytes(runner.disk_free_mb)} free")
-    for name, limit in limits.items():
-        click.echo(f"limit     {name} {'none' if limit.value is None else f'{limit.value:g}'} ({limit.reason})")
+    pressure = ", ".join(gauge.sources) or "the kernel doesn't tell it: slots aren't scaled by it"
+    processes = "unknown" if runner.processes_free is None else f"{runner.processes_free:,} more may be started"
+    floor = "unknown" if gauge.floor_mb is None else f"below {gauge.floor_mb:.0f} MB left a task is put back"
+    for name, value in (
+        ("CPUs", f"{runner.cpus:g} ({runner.cpu_reason})"),
+        ("memory", f"{_megabytes(runner.memory_mb)} ({runner.memory_reason}), {_megabytes(runner.available_mb)} free"),
+        ("floor", floor),
+        ("disk", f"{_megabytes(runner.disk_free_mb)} free"),
+        ("processes", f"{processes} ({runner.processes_reason})"),
+        ("cgroups", f"{groups.version}: {groups.reason}"),
+        ("pressure", pressure),
+        *(
+            (f"limit {name}", f"{'none' if limit.value is None else f'{limit.value:g}'} ({limit.reason})")
+            for name, limit in limits.items()
+        ),
+    ):
+        click.echo(f"{name:<26}{value}")
     return ExitCode.OK
 
 
