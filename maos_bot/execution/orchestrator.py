@@ -10,17 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import platform
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from maos_bot._version import __version__
-from maos_bot.errors import ExitCode
 from maos_bot.events import (
     OutputChunk,
     ResourceSampled,
@@ -28,10 +24,10 @@ from maos_bot.events import (
     RunFinished,
     RunStarted,
     TaskFinished,
-    TaskInfo,
     TaskReady,
     TaskStarted,
 )
+from maos_bot.execution.bookends import beginning, verdict
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.environment import child_environment, task_environment
 from maos_bot.execution.guard import MOST_PROCESSES, Bounds, Guard
@@ -56,7 +52,7 @@ from maos_bot.execution.scheduler import (
 )
 from maos_bot.execution.spawn import keep_descriptors
 from maos_bot.execution.tree import Family, adopting, end_marked
-from maos_bot.model import AGENTS, BAD_STATES, PROCESSES, Outcome, Plan, RunStatus, Spec, Task, TaskState, Trigger
+from maos_bot.model import AGENTS, PROCESSES, Outcome, Plan, Spec, Task, TaskState, Trigger
 from maos_bot.redact import Redactor
 
 if TYPE_CHECKING:
@@ -138,7 +134,17 @@ class Orchestrator:
         if self._past:
             self._go_on(self._past)
         else:
-            self._emit(RunStarted, **self._beginning())
+            self._emit(
+                RunStarted,
+                **beginning(
+                    self._spec,
+                    self._tasks.values(),
+                    plan=self._plan,
+                    trigger=self._trigger,
+                    root=self._root,
+                    redact=self._redactor.text,
+                ),
+            )
         with self._resources, adopting():
             self._devnull = os.open(os.devnull, os.O_RDONLY)
             self._resources.callback(os.close, self._devnull)
@@ -155,7 +161,9 @@ class Orchestrator:
                 sampler.cancel()
                 await self._end_rest()
                 guard.close()
-        status, code, reason = self._verdict()
+        status, code, reason = verdict(
+            self._tasks.values(), self._scheduler.states, ran=self._ran, cancelled=self._cancelled, bug=self._bug
+        )
         wall_s = self._before_s + time.monotonic() - self._mono
         finished: RunFinished = self._emit(
             RunFinished, status=status.value, exit_code=code, wall_s=wall_s, reason=reason
@@ -411,69 +419,3 @@ class Orchestrator:
         event = kind(run_id=self._run_id, seq=self._seq, at=at, **values)
         self._emit_event(event)
         return event
-
-    def _verdict(self) -> tuple[RunStatus, int, str]:
-        states = self._scheduler.states
-        failed = [
-            task.id for task in self._tasks.values() if states[task.id] in BAD_STATES and not task.continue_on_error
-        ]
-        if self._bug:
-            return RunStatus.FAILED, ExitCode.BUG, f"internal error: {type(self._bug).__name__}: {self._bug}"
-        if self._cancelled and TaskState.CANCELLED in states.values():
-            return RunStatus.CANCELLED, ExitCode.INTERRUPTED, self._cancelled
-        if failed:
-            more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-            return RunStatus.FAILED, ExitCode.TASK_FAILED, f"failed: {', '.join(failed[:5])}{more}"
-        if not self._ran and TaskState.CACHED not in states.values():
-            counts = Counter(states.values())
-            why = ", ".join(f"{count} {state.value}" for state, count in counts.items())
-            return RunStatus.NOTHING, ExitCode.NOTHING_TO_DO, f"nothing ran: {why}" if why else "there is no task"
-        return RunStatus.SUCCEEDED, ExitCode.OK, ""
-
-    def _beginning(self) -> dict[str, Any]:
-        plan, spec, redact = self._plan, self._spec, self._redactor.text
-        predicted = {name: getattr(plan.predicted, name) for name in plan.predicted.__slots__}
-        return {
-            "name": redact(spec.name),
-            "spec_path": spec.path,
-            "spec_digest": spec.digest,
-            "spec_text": redact(spec.text),
-            "mode": plan.mode.value,
-            "strategy": plan.strategy.value,
-            "chosen_because": plan.chosen_because,
-            "trigger": self._trigger,
-            "tasks": tuple(self._info(task) for task in self._tasks.values()),
-            "critical_path": plan.critical_path,
-            "parallelism_factor": plan.parallelism_factor,
-            "predicted": predicted,
-            "limits": {name: limit.value for name, limit in plan.limits.items()},
-            "budget": {"usd": spec.budget.usd, "tokens": spec.budget.tokens},
-            "machine": {
-                "system": platform.system(),
-                "machine": platform.machine(),
-                "cpus": str(os.cpu_count()),
-                "root": redact(str(self._root)),
-            },
-            "version": __version__,
-        }
-
-    def _info(self, task: Task) -> TaskInfo:
-        planned = self._plan.tasks[task.id]
-        return TaskInfo(
-            id=task.id,
-            name=self._redactor.text(task.name),
-            kind=task.kind.value,
-            team=task.team,
-            needs=task.needs,
-            command=self._redactor.text(task.run or task.agent or ""),
-            stage=planned.stage,
-            group=planned.group,
-            estimate_s=planned.estimate_s,
-            basis=planned.basis,
-            start_s=planned.start_s,
-            finish_s=planned.finish_s,
-            slack_s=planned.slack_s,
-            max_attempts=task.max_attempts,
-            continue_on_error=task.continue_on_error,
-            demand=task.demand,
-        )

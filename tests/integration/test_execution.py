@@ -219,7 +219,8 @@ def test_two_hundred_tasks_end_once_each(run: Runner) -> None:
 
 
 def test_signals_end_the_whole_program_cleanly(tmp_path: Path) -> None:
-    (tmp_path / ".maos.yml").write_text("version: 1\ntasks:\n  a: {run: sleep 60}\n  b: {run: 'true', needs: [a]}\n")
+    spec = "version: 1\ntasks:\n  a: {run: touch up; sleep 60}\n  b: {run: 'true', needs: [a]}\n"
+    (tmp_path / ".maos.yml").write_text(spec)
     process = subprocess.Popen(
         [sys.executable, "-m", "maos_bot", "run", "--json"],
         cwd=tmp_path,
@@ -227,7 +228,10 @@ def test_signals_end_the_whole_program_cleanly(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(2)
+    until = time.monotonic() + 30
+    while not (tmp_path / "up").exists():
+        assert time.monotonic() < until, "the task did not start in time"
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     out, err = process.communicate(timeout=10)
