@@ -28,7 +28,7 @@ from maos_bot.execution.environment import secret_values
 from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
 from maos_bot.model import BAD_STATES, Estimate, Limit, Plan, Spec, Task, TaskKind, Trigger
-from maos_bot.planning.planner import TimeBox, make_plan
+from maos_bot.planning.planner import Improver, TimeBox, make_plan
 from maos_bot.redact import Redactor
 from maos_bot.reporting.report import ReportBuilder, RunReport
 from maos_bot.reporting.terminal import View, open_view
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from maos_bot.resuming import Resumption
     from maos_bot.store.run_lock import RunLock
 
+PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 NO_PROVIDER: Final = "no model provider configured"
 _GIT_S: Final = 5.0
 
@@ -79,9 +80,19 @@ def prepare(config: Config, *, repository: str = "") -> Job:
         strategy=config.strategy or spec.strategy,
         history=_history(config.db, tasks, repository),
         spec_path=spec.path,
-        time_box=TimeBox(seconds=config.plan_time_s, clock=time.monotonic) if config.plan_time_s else None,
+        time_box=TimeBox(
+            seconds=PLAN_TIME_S if config.plan_time_s is None else config.plan_time_s, clock=time.monotonic
+        ),
+        improver=_solver(config) if config.optimal else None,
     )
     return Job(spec=spec, tasks=tasks, limits=limits, plan=plan)
+
+
+def _solver(config: Config) -> Improver:
+    from maos_bot.planning.optimal import OPTIMAL_S, Solver
+
+    seconds = OPTIMAL_S if config.plan_time_s is None else config.plan_time_s
+    return Solver(seconds=seconds, workers=len(os.sched_getaffinity(0)))
 
 
 def _history(db: Path, tasks: Sequence[Task], repository: str) -> dict[str, Estimate]:

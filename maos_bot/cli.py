@@ -132,6 +132,7 @@ def validate(spec: str | None, as_json: bool) -> int:
 @click.argument("spec", required=False)
 @_spec_options
 @click.option("--mermaid", is_flag=True, help="The task graph as a mermaid diagram.")
+@click.option("--optimal", is_flag=True, help="Look for the best plan there is with OR-tools (10 s, or --plan-time).")
 def plan(spec: str | None, mermaid: bool, **options: Any) -> int:
     """Show stages, predicted schedule and critical path; runs nothing."""
     from maos_bot import app
@@ -273,6 +274,7 @@ def _config(spec: str | None, options: dict[str, Any]) -> Any:
         limits=options["limits"],
         tasks=options["tasks"],
         plan_time=options["plan_time"],
+        optimal=options.get("optimal", False),
         json=options["as_json"],
         events=options.get("events"),
         quiet=options.get("quiet", False),

@@ -19,7 +19,6 @@ from maos_bot.model import ExecutionMode, ParallelStrategy
 SPEC_NAMES: Final = (".maos.yml", ".maos.yaml")
 DATABASE: Final = ".maos/maos.db"
 CACHE_BYTES: Final = 2 * 2**30
-PLAN_TIME_S: Final = 0.1
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -36,7 +35,8 @@ class Config:
     strategy: ParallelStrategy | None = None
     limits: Mapping[str, str] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
-    plan_time_s: float = PLAN_TIME_S
+    plan_time_s: float | None = None  # None: the default of what plans
+    optimal: bool = False
     events: Path | None = None
     json: bool = False
     quiet: bool = False
@@ -92,6 +92,7 @@ def make_config(
     limits: Iterable[str] = (),
     tasks: Iterable[str] = (),
     plan_time: float | None = None,
+    optimal: bool = False,
     events: str | None = None,
     json: bool = False,
     quiet: bool = False,
@@ -109,7 +110,8 @@ def make_config(
         strategy=_choice(ParallelStrategy, strategy, "--strategy"),
         limits=parse_limits(limits),
         tasks=tuple(tasks),
-        plan_time_s=PLAN_TIME_S if plan_time is None else plan_time,
+        plan_time_s=plan_time,
+        optimal=optimal,
         events=cwd / events if events else None,
         json=json,
         quiet=quiet,

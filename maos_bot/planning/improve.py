@@ -23,6 +23,8 @@ from maos_bot.planning.problem import Problem
 TICKS: Final = 1_000_000  # a second in whole ticks: sums of durations are exact
 LARGEST: Final = 4_000  # tasks; above, one pass takes longer than the default time box
 ELITE: Final = 15
+STALE: Final = 10  # rounds for each task without a schedule that is new: there are no others, or as good as none
+_ROUNDING: Final = 1e-6  # the bound is computed in floating point
 
 Schedule = tuple[list[int], list[int]]  # start and finish of each task, in ticks
 
@@ -35,16 +37,19 @@ def improve(
     seconds: float,
     clock: Callable[[], float],
     seed: int = 1,
-) -> list[float]:
+    rounds: int | None = None,
+) -> Sequence[float]:
     """Start times (seconds) of a schedule that is no longer than the one given by `starts`.
 
-    Stops when `seconds` have passed on `clock` (a monotonic one, in seconds), or at the bound. The same seed and the
-    same number of rounds give the same schedule; how many rounds fit depends on the machine.
+    Stops when `seconds` have passed on `clock` (a monotonic one, in seconds), at the bound, or where nothing new comes
+    up any more, which for a handful of tasks is at once. The same seed and the
+    same number of rounds give the same schedule; how many rounds fit depends on the machine. `rounds` bounds them; one
+    round is one forward-backward pass over what was given.
     """
     count = len(problem.graph)
     if count < 2 or count > LARGEST or seconds <= 0:
-        return list(starts)
-    return _Search(problem, starts, lower_bound_s, seed).run(clock, clock() + seconds)
+        return starts
+    return _Search(problem, starts, lower_bound_s, seed).run(clock, clock() + seconds, rounds)
 
 
 class _Search:
@@ -58,9 +63,11 @@ class _Search:
         self._backward_order = graph.order[::-1]
         self._ranks = _ranks(self._durations, self._succs, graph.order)
         self._demands, self._capacity, self._guard = _packed(problem)
-        self._given = list(starts)
+        self._given = starts
         self._given_ticks = [round(start * TICKS) for start in starts]
-        self._bound = round(lower_bound_s * TICKS)
+        # Where all durations are whole multiples of one unit, so is every makespan.
+        unit = gcd(*self._durations) or 1
+        self._bound = -(-round(lower_bound_s * TICKS * (1 - _ROUNDING)) // unit) * unit
         self._random = random.Random(seed)  # noqa: S311 - a search, no secret
         self._seen: set[tuple[int, ...]] = set()
         self._elite: list[tuple[int, int, Schedule]] = []  # makespan, order of discovery, schedule
@@ -68,19 +75,20 @@ class _Search:
         # neighbourhood of their best. Found by trial on the PSPLIB sets with 30 and 120 tasks.
         self._noise = min(0.3, max(0.02, 300 / self._count**2))
 
-    def run(self, clock: Callable[[], float], deadline: float) -> list[float]:
+    def run(self, clock: Callable[[], float], deadline: float, rounds: int | None) -> Sequence[float]:
         given = max(
             (start + duration for start, duration in zip(self._given_ticks, self._durations, strict=True)), default=0
         )
         began = clock()
         self._keep(self._serial(self._topological(self._given_ticks), self._preds))
         longest = clock() - began
-        round_number = 0
-        while self._elite[0][0] > self._bound:
+        round_number = last_new = 0
+        while self._elite[0][0] > self._bound and round_number - last_new <= STALE * self._count:
             began = clock()
-            if round_number and began + longest > deadline:
+            if round_number and (began + longest > deadline or round_number == rounds):
                 break
-            self._keep(self._forward_backward(self._candidate(round_number)))
+            if self._keep(self._forward_backward(self._candidate(round_number))):
+                last_new = round_number
             longest = max(longest, clock() - began)
             round_number += 1
         makespan, _, (starts, _) = self._elite[0]
@@ -114,12 +122,15 @@ class _Search:
             for one, other in zip(first, second, strict=True)
         ]
 
-    def _keep(self, schedule: Schedule) -> None:
+    def _keep(self, schedule: Schedule) -> bool:
+        """Whether it is one that wasn't seen before."""
         key = tuple(schedule[0])
-        if key not in self._seen:
-            self._seen.add(key)
-            insort(self._elite, (max(schedule[1], default=0), len(self._seen), schedule))
-            del self._elite[ELITE:]
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        insort(self._elite, (max(schedule[1], default=0), len(self._seen), schedule))
+        del self._elite[ELITE:]
+        return True
 
     def _forward_backward(self, schedule: Schedule) -> Schedule:
         # Sorting is stable: of equal instants (tasks without duration) the one further on in the graph goes first

@@ -31,6 +31,10 @@ SURE_SAMPLES: Final = 3
 _GAIN: Final = 1e-9  # a prediction is shorter if it is so by more than rounding
 
 
+# Better start times for a problem than those given, and a better lower bound than the one given, both in seconds.
+Improver = Callable[[Problem, Sequence[float], float], tuple[Sequence[float], float]]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeBox:
     """How long a better plan may be looked for: `seconds` on `clock`, which gives seconds and never runs backwards."""
@@ -48,12 +52,14 @@ def make_plan(
     history: Mapping[str, Estimate] | None = None,
     spec_path: str = ".maos.yml",
     time_box: TimeBox | None = None,
+    improver: Improver | None = None,
 ) -> Plan:
     """Plan `tasks` (in the spec's order) under `limits`.
 
     All modes are predicted with the same estimates and the rules that execution uses; `hybrid` takes the fastest. The
     plan assumes that every task runs once and succeeds. Where all estimates are sure and one pass leaves a gap to the
-    lower bound, a better pipelined schedule is looked for within `time_box`, and its order kept in the plan. Raises
+    lower bound, a better pipelined schedule is looked for within `time_box`, and its order kept in the plan; an
+    `improver` goes on from there whatever the estimates are. Raises
     `SpecError` for demands no limit can ever meet, unknown needs and cycles, each with the task's line in `spec_path`.
     """
     expected = [estimate(task, history=history) for task in tasks]
@@ -73,8 +79,9 @@ def make_plan(
     bound = min(lower_bound(problem), *(schedule.makespan for schedule in schedules.values()))
     order = None
     one_pass = schedules[ExecutionMode.PIPELINED]
-    if time_box and mode in (ExecutionMode.HYBRID, ExecutionMode.PIPELINED) and all(map(_is_sure, expected)):
-        schedules[ExecutionMode.PIPELINED], order = _improved(problem, one_pass, bound, time_box)
+    pipelines = mode in (ExecutionMode.HYBRID, ExecutionMode.PIPELINED)
+    if pipelines and (improver or (time_box and all(map(_is_sure, expected)))):
+        schedules[ExecutionMode.PIPELINED], order, bound = _improved(problem, one_pass, bound, time_box, improver)
     makespans = {each: schedule.makespan for each, schedule in schedules.items()}
     chosen, because = _choose(mode, makespans, graph.parallelism_factor)
     sequential, makespan = makespans[ExecutionMode.SEQUENTIAL], makespans[chosen]
@@ -109,20 +116,24 @@ def _is_sure(estimate: Estimate) -> bool:
 
 
 def _improved(
-    problem: Problem, one_pass: Schedule, bound: float, time_box: TimeBox
-) -> tuple[Schedule, dict[str, tuple[str, ...]] | None]:
-    """A shorter schedule and the order that gives it; `one_pass` and None where none was found."""
-    if one_pass.makespan <= bound * (1 + _GAIN):
-        return one_pass, None
-    starts = improve(problem, one_pass.starts, lower_bound_s=bound, seconds=time_box.seconds, clock=time_box.clock)
-    if starts == list(one_pass.starts):
-        return one_pass, None
+    problem: Problem, one_pass: Schedule, bound: float, time_box: TimeBox | None, improver: Improver | None
+) -> tuple[Schedule, dict[str, tuple[str, ...]] | None, float]:
+    """A shorter schedule, the order that gives it, and the bound; `one_pass` and None where none was found."""
+    starts: Sequence[float] = one_pass.starts
+    if one_pass.makespan > bound * (1 + _GAIN):
+        if time_box:
+            starts = improve(problem, starts, lower_bound_s=bound, seconds=time_box.seconds, clock=time_box.clock)
+        if improver:
+            starts, bound = improver(problem, starts, bound)
+    if starts == one_pass.starts:
+        return one_pass, None, bound
     after = order_of(problem, starts)
     found = simulate(problem, ranks=problem.graph.ranks, after=after)
     if found.makespan >= one_pass.makespan * (1 - _GAIN):
-        return one_pass, None
+        return one_pass, None, bound
     ids = problem.graph.ids
-    return found, {ids[task]: tuple([ids[each] for each in others]) for task, others in enumerate(after) if others}
+    order = {ids[task]: tuple([ids[each] for each in others]) for task, others in enumerate(after) if others}
+    return found, order, min(bound, found.makespan)
 
 
 def _placed(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LONGEST_PATH: Final = 16
+_ROUNDING: Final = 1e-6
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -105,12 +106,17 @@ def _facts(plan: Plan) -> list[tuple[str, str]]:
     guessed = sum(1 for task in plan.tasks.values() if not _is_known(task.basis))
     best = f"{words.duration(predicted.makespan_s)}, {words.times(predicted.speedup)} as fast as one after the other"
     best += f"; no schedule can beat {words.duration(predicted.lower_bound_s)}"
+    over = predicted.makespan_s / predicted.lower_bound_s - 1 if predicted.lower_bound_s > 0 else 0.0
+    best += f" (at most {100 * over:.2g} % to gain)" if over > _ROUNDING else ": this is the optimum"
     facts = [
         ("mode", f"{plan.mode}, {plan.strategy}: {one_line(plan.chosen_because, limit=400)}"),
         ("predicted", said),
+        ("makespan", best),
         (
-            "makespan",
-            best,
+            "starts",
+            "in the planned order while durations hold, else by rank"
+            if plan.order
+            else "by rank: the longest way to the end first",
         ),
         ("parallelism", f"{plan.parallelism_factor:.2f} (work over critical path)"),
         ("critical path", " > ".join(path) or "none"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -97,3 +98,14 @@ def test_a_database_that_cant_be_read_costs_the_history_and_not_the_plan(tmp_pat
     done = maos(tmp_path, "plan", "--json")
     assert done.returncode == 0
     assert "planned without history" in done.stderr
+
+
+def test_the_solver_is_asked_for_only_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / ".maos.yml").write_text(SPEC, encoding="utf-8")
+    done = maos(tmp_path, "plan", "--optimal", "--plan-time", "1", "--json")
+    if importlib.util.find_spec("ortools"):
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 2
+        assert "pip install 'maos-bot[optimal]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from maos_bot.model import (
     Task,
     TaskState,
 )
+from maos_bot.planning.bounds import lower_bound
 from maos_bot.planning.improve import improve
 from maos_bot.planning.order import order_of
 from maos_bot.planning.planner import TimeBox, make_plan
@@ -120,3 +122,16 @@ def test_a_run_whose_durations_dont_hold_never_waits_for_the_order_with_a_slot_f
     # From the first deviation on it is list scheduling: at most twice the best, counted from then.
     best = max(sum(actual.values()) / 2, *actual.values())
     assert makespan <= first + 2 * best
+
+
+@given(problems())
+def test_the_solver_finds_nothing_longer_and_its_bound_holds(problem: Problem) -> None:
+    pytest.importorskip("ortools", reason="OR-tools (the extra `optimal`) is not installed")
+    from maos_bot.planning.optimal import Solver
+
+    graph = problem.graph
+    one_pass = simulate(problem, ranks=graph.ranks)
+    starts, bound = Solver(seconds=2.0, workers=1)(problem, one_pass.starts, lower_bound(problem))
+    found = max(start + duration for start, duration in zip(starts, graph.durations, strict=True))
+    assert bound <= found + 1e-6 <= one_pass.makespan + 2e-6
+    order_of(problem, starts)  # raises where the schedule isn't possible
