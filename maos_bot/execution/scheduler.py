@@ -148,6 +148,7 @@ Decision = Ready | Start | Retry | End | Stop
 _NO_PAST = Past()
 
 
+LEAST_PATIENCE_S: Final = 30.0  # a task waits no longer than the plan was to take, or so long, before it comes first
 ORDER_SHARE: Final = 0.1  # how far a duration may be off for the plan's order to be followed on,
 ORDER_S: Final = 0.02  # as a share of the estimate plus so many seconds
 
@@ -174,6 +175,7 @@ class Scheduler:
             ranks=[each.rank_s for each in placed],
             gates=gates_of(plan.mode, graph, [each.stage for each in placed]),
             after=_after(plan, graph),
+            patience_s=max(LEAST_PATIENCE_S, plan.predicted.makespan_s),
         )
         self._durations = graph.durations
         self._in_order = plan.order is not None

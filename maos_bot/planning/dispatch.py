@@ -12,9 +12,11 @@ makes single tasks wait for single others, and can be given up while the run goe
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final
 
 from maos_bot.planning.order import Order
@@ -37,7 +39,8 @@ class Dispatcher:
 
     `ranks` are priorities (larger first; of equals the first in the spec's order); `gates[task]` counts from 0 without
     holes, None is no barrier; `after[task]` are tasks that must be settled first. Deterministic, and free of deadlock:
-    with nothing running, the first head always starts.
+    with nothing running, the first head always starts. What has waited for longer than `patience_s` comes before all
+    ranks: by them alone a task could wait for as long as others with a longer way to the end keep coming.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Dispatcher:
         ranks: Sequence[float],
         gates: Sequence[int] | None = None,
         after: Order | None = None,
+        patience_s: float = math.inf,
     ) -> None:
         count = len(problem.graph)
         self._problem = problem
@@ -66,6 +70,9 @@ class Dispatcher:
         self._fronts: list[int] = []  # heap of places: a head of each class with tasks, and some that were heads once
         self._in_fronts = bytearray(count)
         self._waiting = 0
+        self._patience_s = patience_s
+        self._line: deque[int] = deque()  # what waits, longest first; what no longer does is taken out when it leads
+        self._in_line = bytearray(count)
         self._always = _always_held(problem.classes)
 
         self._gates = gates
@@ -157,7 +164,8 @@ class Dispatcher:
         self._round += 1
         started: list[int] = []
         aside: list[int] = []
-        reserved: _Reservation | None = None
+        aged = self._aged(now)
+        reserved = None if aged is None else self._serve(aged, now, started)
         fronts, free, ready = self._fronts, self._free, self._ready
         task_at, class_of, classes = self._task_at, self._class_of, self._classes
         while fronts and len(aside) <= SCAN and not (self._running and self._is_drained()):
@@ -170,7 +178,7 @@ class Dispatcher:
                 continue
             demand = classes[number]
             short = _short(demand, free) if self._running else None
-            if short is None and aside:
+            if short is None and (aside or reserved):
                 if reserved is None:
                     reserved = self._reserve(task_at[aside[0]], now)
                 if not reserved.admits(demand, now + self._durations[task]):
@@ -186,6 +194,28 @@ class Dispatcher:
         self._waiting -= len(started)
         return started
 
+    def _aged(self, now: float) -> int | None:
+        """What has waited longest, where that is too long."""
+        line = self._line
+        while line and not self._in_line[line[0]]:
+            line.popleft()
+        return line[0] if line and now - self._ready_at[line[0]] > self._patience_s else None
+
+    def _serve(self, task: int, now: float, started: list[int]) -> _Reservation | None:
+        """Start `task` out of turn, or keep room for it before all others."""
+        number = self._class_of[task]
+        if self._running and _short(self._classes[number], self._free) is not None:
+            return self._reserve(task, now)
+        queue, place = self._ready[number], self._place[task]
+        queue.remove(place)
+        heapify(queue)
+        if queue and not self._in_fronts[queue[0]]:
+            self._in_fronts[queue[0]] = 1
+            heappush(self._fronts, queue[0])
+        self._hold(task, now)
+        started.append(task)
+        return None
+
     def _state_of(self, resource: int) -> tuple[int, int, int, str]:
         return resource, self._free[resource], self._capacities[resource], self._notes[resource]
 
@@ -198,15 +228,19 @@ class Dispatcher:
         return False
 
     def _take(self, task: int, queue: list[int], now: float) -> None:
-        """Let `task` hold its demand; it heads `queue`, which heads the fronts, and the next takes its place there."""
-        number = self._class_of[task]
-        self._waited_for[task] = max(self._blocked[number], self._drained)
+        """Start `task`; it heads `queue`, which heads the fronts, and the next takes its place there."""
         self._in_fronts[heappop(queue)] = 0
         if queue and not self._in_fronts[queue[0]]:
             self._in_fronts[queue[0]] = 1
             heapreplace(self._fronts, queue[0])
         else:
             heappop(self._fronts)
+        self._hold(task, now)
+
+    def _hold(self, task: int, now: float) -> None:
+        number = self._class_of[task]
+        self._in_line[task] = 0
+        self._waited_for[task] = max(self._blocked[number], self._drained)
         free = self._free
         for resource, amount in self._classes[number]:
             free[resource] -= amount
@@ -243,6 +277,8 @@ class Dispatcher:
         queue = self._ready[self._class_of[task]]
         heappush(queue, place)
         self._waiting += 1
+        self._in_line[task] = 1
+        self._line.append(task)
         if queue[0] == place and not self._in_fronts[place]:
             self._in_fronts[place] = 1
             heappush(self._fronts, place)

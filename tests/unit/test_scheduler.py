@@ -337,3 +337,30 @@ def test_a_failure_before_a_very_long_chain_is_passed_on_without_recursion() -> 
     running.handle(Begin(), 0)
     assert len(running.handle(ended("t0", S.FAILED), 1)) == 20_000
     assert running.done
+
+
+def test_a_task_that_waits_longer_than_the_whole_plan_comes_first() -> None:
+    # Two chains take a slot each for a hundred times as long as estimated; `wide`, behind both by rank, wants both.
+    chains = [
+        Task(
+            id=f"{name}{step}",
+            run="true",
+            estimate_s=1,
+            needs=(f"{name}{step - 1}",) if step else (),
+            demand={"pool": 1},
+        )
+        for name in "ab"
+        for step in range(10)
+    ]
+    wide = Task(id="wide", run="true", estimate_s=0.1, demand={"pool": 2})
+    tasks = [*chains, wide]
+    plan = make_plan(
+        tasks,
+        limits={AGENTS: limit(8), "pool": limit(2)},
+        mode=ExecutionMode.PIPELINED,
+        strategy=ParallelStrategy.BALANCED,
+    )
+    assert plan.tasks["wide"].start_s == 10
+    log = drive(tasks, plan, duration_of=lambda task: 100.0 if task != "wide" else 0.1)
+    assert log.starts()["wide"] == 100
+    assert log.start("wide").wait_reason.startswith("pool: ")
