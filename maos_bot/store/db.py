@@ -183,10 +183,15 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 def _known_version(connection: sqlite3.Connection, path: Path, *, newest: int) -> int:
     """The schema version of the file; raises `StoreError` where it isn't ours or is newer than `newest`."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    connection.execute("BEGIN")  # one look at all three: another process may be making the file just now
+    try:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+        mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    finally:
+        connection.execute("COMMIT")
     if mark != APPLICATION_ID:
-        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        if tables:
             raise StoreError(
                 f"{path}: this SQLite database was not made by MAOS bot", hint="choose another file with --db FILE"
             )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from maos_bot.events import OutputChunk, RunEvent, RunFinished, TaskFinished, TaskStarted
 from maos_bot.execution.cache import TaskCache
@@ -34,6 +35,9 @@ from maos_bot.planning.planner import make_plan
 from maos_bot.redact import Redactor
 
 E = TypeVar("E", bound=RunEvent)
+
+# Of this test run alone: by it a run finds what its tasks have left behind, and ends it.
+RUN_ID: Final = f"20261126-080000-{secrets.token_hex(3)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ def run(
             watch(event, orchestrator)
 
     orchestrator = Orchestrator(
-        run_id="20261126-080000-4f2a9c",
+        run_id=RUN_ID,
         spec=Spec(path=".maos.yml", name="test", tasks=tasks),
         tasks=tasks,
         plan=plan,

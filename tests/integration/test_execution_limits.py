@@ -12,7 +12,7 @@ import pytest
 
 from maos_bot.execution.tree import has_marker, process_table
 from maos_bot.model import MEMORY, PROCESSES, TaskState
-from tests.integration.running import Ran, command, run
+from tests.integration.running import RUN_ID, Ran, command, run
 
 SLOW = "import time\nheld = []\nfor _ in range(1000): held.append(b'x' * 2**20); time.sleep(0.001)\n"
 FAST = "import time\nheld = b'x' * 2**30\ntime.sleep(3)\n"
@@ -33,9 +33,10 @@ def python(code: str) -> str:
 
 def left_over() -> list[int]:
     """The living processes that a run of these tests has started."""
-    table = process_table().values()
     return [
-        proc.pid for proc in table if not proc.zombie and has_marker(proc.pid, b"MAOS_RUN_ID=20261126-080000-4f2a9c")
+        proc.pid
+        for proc in process_table().values()
+        if not proc.zombie and has_marker(proc.pid, f"MAOS_RUN_ID={RUN_ID}".encode())
     ]
 
 
