@@ -62,9 +62,9 @@ for _ in range(int(sys.argv[2])):
     steps.append(time.perf_counter() - begun)
 open(sys.argv[1], "w").write(f"{sum(steps)} {max(steps)}")
 """
-BOMB: Final = """b() { [ "$1" -lt 6 ] && for i in 1 2 3; do b $(($1 + 1)) & done; sleep 5; }; b 0"""
+BOMB: Final = """b() { [ "$1" -lt 6 ] && for i in 1 2 3; do b $(($1 + 1)) & done; sleep 20; }; b 0"""
 SETSID_BOMB: Final = "bash bomb.sh 0"
-SETSID_SCRIPT: Final = """[ "$1" -lt 6 ] && for i in 1 2 3; do setsid bash bomb.sh $(($1 + 1)) & done\nsleep 5\n"""
+SETSID_SCRIPT: Final = """[ "$1" -lt 6 ] && for i in 1 2 3; do setsid bash bomb.sh $(($1 + 1)) & done\nsleep 20\n"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -147,9 +147,10 @@ class Guard:
         self._look_timer = self._loop.call_at(due, self._guarded, self._look)
 
     def _look(self) -> None:
-        self._see_lateness(self._loop.time() - self._look_at)
-        self._look_timer, self._look_at = None, float("inf")
+        due, self._look_timer, self._look_at = self._look_at, None, float("inf")
+        self._see_lateness(due)
         breaches = {breach.pid: breach for breach in self._watcher.look(self._loop.time())}
+        self._see_lateness(due, crowd=self._watcher.crowded)
         for attempt in tuple(self._running.values()):
             held = self._watcher.memory_mb(attempt.pid)
             if held:
@@ -158,13 +159,12 @@ class Guard:
                 attempt.kill(TaskState.FAILED, breach.reason, known=breach.members, growing=breach.growing)
         self._look_when_due()
 
-    def _see_lateness(self, late_s: float) -> None:
-        """Where a crowd of processes keeps us from looking in time, ask to come first until we look in time again."""
+    def _see_lateness(self, due: float, *, crowd: bool = False) -> None:
+        """Where a crowd of processes keeps us from looking in time, or may soon, come first until it no longer does."""
         now = self._loop.time()
-        if late_s > _LATE_S:
+        if crowd or now - due > _LATE_S:
             self._late_at = now
-            if not self._comes_first:
-                self._comes_first = come_first()
+            self._comes_first = self._comes_first or come_first()
         elif self._comes_first and now - self._late_at > _CALM_S:
             self._comes_first = False
             come_as_all()

@@ -23,6 +23,8 @@ from maos_bot.execution.tree import has_marker, read_proc
 
 SLOWEST_S: Final = 0.05  # between two looks, however far all are from their limits
 FASTEST_S: Final = 0.002
+_CROWD: Final = 0.25  # of the processes a task may have: beyond it the rest may be there in no time
+_CROWDED_S: Final = 0.01
 _GROWTH_MB_S: Final = 8000.0  # no task takes memory faster than about this
 _ASK_S: Final = 0.1  # between two questions for the proportional share, at least
 _AIM: Final = 1.15  # a look comes before a tree at full growth could be at so many times its limit
@@ -57,6 +59,7 @@ class _Tree:
     used_mb: float = 0.0
     peak_mb: float = 0.0
     due: float = 0.0
+    crowded: bool = False
     breached: bool = False
 
 
@@ -103,6 +106,11 @@ class Watcher:
         """When `look` is wanted next, on the clock of `now`; None while nothing runs."""
         return min((tree.due for tree in self._trees.values()), default=None)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether some task has so many processes that it may be a fork bomb."""
+        return any(tree.crowded for tree in self._trees.values())
+
     def look(self, now: float) -> list[Breach]:
         """Look at the trees that are due; each that is over a limit is named once."""
         if not self.works:
@@ -123,16 +131,18 @@ class Watcher:
         """Why `tree` is over a limit; else when to look again is set."""
         used = 0.0
         if tree.memory_mb is None:
-            if len(tree.members) > tree.processes:
+            if len(tree.members) > tree.processes * _CROWD:
                 self._drop_ended(tree)
         else:
             used = self._measure(tree, now)
             tree.used_mb, tree.peak_mb = used, max(tree.peak_mb, used)
             if used > tree.memory_mb:
                 return over_memory(used, tree.memory_mb)
+        tree.crowded = len(tree.members) > tree.processes * _CROWD
         if len(tree.members) > tree.processes:
             return f"{len(tree.members)} processes at once of at most {tree.processes}"
-        tree.due = now + _rest_s(tree.memory_mb, used)
+        rest = _rest_s(tree.memory_mb, used)
+        tree.due = now + (min(rest, _CROWDED_S) if tree.crowded else rest)
         return ""
 
     def _measure(self, tree: _Tree, now: float) -> float:

@@ -18,10 +18,10 @@ SLOW = "import time\nheld = []\nfor _ in range(1000): held.append(b'x' * 2**20);
 FAST = "import time\nheld = b'x' * 2**30\ntime.sleep(3)\n"
 GENTLE = "import time\nheld = b'x' * (40 * 2**20)\ntime.sleep(0.5)\n"
 # Each process starts three more and stays a while: 3 + 9 + ... unless it is held. `$1` is the depth.
-BOMB = """b() { [ "$1" -lt 5 ] && for i in 1 2 3; do b $(($1 + 1)) & done; sleep 3; }; b 0"""
+BOMB = """b() { [ "$1" -lt 5 ] && for i in 1 2 3; do b $(($1 + 1)) & done; sleep 20; }; b 0"""
 ESCAPING_BOMB = """cat > b.sh <<'EOF'
 [ "$1" -lt 5 ] && for i in 1 2 3; do setsid bash b.sh $(($1 + 1)) & done
-sleep 3
+sleep 20
 EOF
 bash b.sh 0"""
 
