@@ -2,7 +2,8 @@
 
 It keeps comments and check runs in memory, pages its lists, and is as strict as GitHub where a slip would show:
 comments over 65,536 characters, more than 50 annotations, an unknown conclusion, text over 65,535 characters and
-unknown fields are answered with 422.
+unknown fields are answered with 422. Both sides are held to GitHub's OpenAPI description: a request that it forbids,
+or an answer of ours that it doesn't know, fails the test that had it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.e2e.github_judge import answer_faults, request_faults
 
 REPOSITORY = "Codertocat/Hello-World"
 CHECK_FIELDS = {"name", "head_sha", "details_url", "external_id", "status", "started_at", "conclusion"} | {
@@ -29,8 +32,10 @@ class GitHubStandIn:
     def __init__(self) -> None:
         self.comments: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
+        self.annotations: dict[int, list[dict[str, Any]]] = {}  # by check run; GitHub appends
         self.history: list[tuple[str, str]] = []  # name of a check, its status or conclusion, as written
         self.requests: list[tuple[str, str]] = []
+        self.faults: list[str] = []  # what GitHub's description finds wrong, in requests and in answers
         self.refuse: int | None = None
         stand_in = self
 
@@ -44,9 +49,10 @@ class GitHubStandIn:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        assert kind is not None or not self.faults, "\n".join(self.faults)
 
     def someone_comments(self, body: str, *, login: str = "someone", kind: str = "User") -> None:
         """Add a comment that isn't the action's."""
@@ -131,7 +137,11 @@ class GitHubStandIn:
             }
             self.checks.append(run)
             status = 201
-        run |= body
+        run |= {name: value for name, value in body.items() if name not in ("output", "actions")}
+        if output:
+            run["output"] = {name: output.get(name) for name in ("title", "summary", "text")}
+            self.annotations.setdefault(run["id"], []).extend(output.get("annotations") or [])
+            run["output"]["annotations_count"] = len(self.annotations[run["id"]])
         if run.get("conclusion"):
             run["status"] = "completed"  # a conclusion implies it
         self.history.append((run["name"], run.get("conclusion") or run.get("status", "queued")))
@@ -144,8 +154,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length) or b"{}")
+        sent = self.rfile.read(length)
         self.github.requests.append((self.command, self.path))
+        self.github.faults += request_faults(self.command, self.path, sent, self.headers.get("Content-Type", ""))
+        body = json.loads(sent or b"{}")
         status, value, total = self.github.answer(self.command, self.path, body)
         headers = {"Content-Type": "application/json"}
         if total is not None:
@@ -156,6 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
                 path = urlsplit(self.path).path
                 headers["Link"] = f'<{self.github.url}{path}?per_page={size}&page={page + 1}>; rel="next"'
         content = b"" if value is None else json.dumps(value).encode()
+        self.github.faults += answer_faults(self.command, self.path, status, content)
         self.send_response(status)
         for name, text in headers.items():
             self.send_header(name, text)
