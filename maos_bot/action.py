@@ -19,7 +19,7 @@ import click
 
 from maos_bot import app
 from maos_bot.config import Config, make_config
-from maos_bot.errors import ConfigError, ExitCode
+from maos_bot.errors import ConfigError, ExitCode, MaosError
 from maos_bot.execution.changes import changed_files
 from maos_bot.execution.environment import with_trusted_checkout
 from maos_bot.github.client import API_URL, GitHubClient
@@ -27,15 +27,26 @@ from maos_bot.github.publisher import Publisher
 from maos_bot.github.trigger import decide, read_trigger, read_workflow_run
 from maos_bot.model import Trigger
 from maos_bot.reporting import markdown
+from maos_bot.reporting.escape import fenced, unissuable
 from maos_bot.reporting.report import RunReport
 
 SUMMARY_BYTES: Final = 1024 * 1024 - 4096  # a summary above 1 MiB is dropped whole (runner FileCommandManager.cs)
+_ERROR_CHARACTERS: Final = 60_000  # of an error, in the summary; the log has all of it
 OUTPUT_BYTES: Final = 900 * 1024  # all outputs of a job: 1 MB
 
 
 def main(environ: Mapping[str, str] | None = None) -> int:
-    """Run as the action; the exit code is the run's."""
+    """Run as the action; the exit code is the run's. What stops it is said in the log and in the job summary."""
     env = os.environ if environ is None else environ
+    try:
+        return _act(env)
+    except MaosError as error:
+        click.echo(f"maos: {unissuable(str(error))}", err=True)  # a bad spec's own words are in it
+        _write_summary(env, f"MAOS bot stopped:\n\n{fenced(str(error)[:_ERROR_CHARACTERS])}\n")
+        return error.exit_code
+
+
+def _act(env: Mapping[str, str]) -> int:
     workspace = Path(env.get("GITHUB_WORKSPACE") or Path.cwd())
     trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), _payload(env), env)
     token = _input(env, "github-token")

@@ -1,4 +1,4 @@
-"""Text from users and their programs made harmless for GitHub's markdown (pure).
+"""Text from users and their programs made harmless for GitHub's markdown and its runners' logs (pure).
 
 Task names, reasons, branches and output are not ours: shown, they must not mention people, link, embed pictures, open
 tags, break a table or a fence, or pass for one of our hidden markers. GitHub looks for mentions, references and URLs
@@ -35,6 +35,8 @@ _SPECIAL: Final = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_FENCE: Final = 32
+# What a runner takes for a command: `##[` anywhere, `::` where a line begins, blanks apart (runner `ActionCommand.cs`).
+_COMMAND: Final = re.compile(r"##(?=\[)|(?:^|(?<=[\r\n]))[^\S\r\n]*:(?=:)")
 
 
 def clean(text: str, *, keep_colour: bool = False) -> str:
@@ -56,6 +58,11 @@ def one_line(text: str, *, limit: int = 200) -> str:
     """`text` cleaned, on one line, at most `limit` characters long (an ellipsis shows a cut)."""
     flat = _SPACES.sub(" ", clean(text)).strip()
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def unissuable(text: str) -> str:
+    """`text` with a zero-width space wherever a runner that reads it in a log would see a workflow command."""
+    return _COMMAND.sub(lambda found: f"{found.group()}\u200b", text)
 
 
 def inline(text: str, *, limit: int = 200) -> str:

@@ -13,7 +13,7 @@ from typing import Final, TextIO
 from maos_bot.events import OutputChunk, ResourceSampled, RunEvent, RunFinished, RunStarted, TaskFinished, TaskStarted
 from maos_bot.model import BAD_STATES, FINAL_STATES
 from maos_bot.reporting import words
-from maos_bot.reporting.escape import clean, one_line
+from maos_bot.reporting.escape import clean, one_line, unissuable
 from maos_bot.reporting.excerpt import omission
 from maos_bot.reporting.lines import end_line, final_lines
 from maos_bot.reporting.view import RunReport
@@ -58,7 +58,7 @@ class PlainView:
         elif isinstance(event, RunStarted):
             self._total, self._began, self._said_at = len(event.tasks), event.at, event.at
             if not self._quiet:
-                name = one_line(event.name or event.spec_path)
+                name = self._disarmed(one_line(event.name or event.spec_path))
                 self._say(f"{name}: {words.number(len(event.tasks), 'task')}, {event.mode}\n", event.at)
         elif isinstance(event, RunFinished):
             self._say("".join(f"{self._disarmed(line)}\n" for line in final_lines(self._report())), event.at)
@@ -91,7 +91,8 @@ class PlainView:
             self._say(f"{line}\n{guarded}" if bad else f"::group::{line}\n{guarded}::endgroup::\n", event.at)
 
     def _guarded(self, output: str) -> str:
-        body = self._disarmed(clean(output, keep_colour=True).rstrip("\n"))
+        # between the guards only the form that is read anywhere in a line counts
+        body = clean(output, keep_colour=True).rstrip("\n").replace("##[", "##\u200b[")
         end = _RESET if "\x1b" in body else ""
         return f"::stop-commands::{self._token}\n{body}{end}\n::{self._token}::\n"
 
@@ -104,8 +105,8 @@ class PlainView:
         return f"{words.duration(now - self._began)}: {self._done:,} of {self._total:,} done{self._disarmed(what)}\n"
 
     def _disarmed(self, text: str) -> str:
-        """Words of others without the form of workflow command that may stand inside a line."""
-        return text.replace("##[", "##\u200b[") if self._token else text
+        """Words of others, with no workflow command in them."""
+        return unissuable(text) if self._token else text
 
     def _say(self, text: str, at: float) -> None:
         self._said_at = at

@@ -14,43 +14,27 @@ from rich.console import Console
 
 from maos_bot.model import ExecutionMode, Limit, ParallelStrategy, Task, TaskState
 from maos_bot.planning.planner import make_plan
+from maos_bot.reporting.escape import unissuable
 from maos_bot.reporting.plain import PlainView
 from maos_bot.reporting.plan_view import plan_json, print_plan
 from maos_bot.reporting.report import ReportBuilder
 from maos_bot.reporting.show_view import print_run
 from maos_bot.reporting.timeline import Span, draw
 from tests.unit.report_streams import Job, play
+from tests.workflow_commands import commands_of
 
 TOKEN = "0123456789abcdef"
 
 
-def log_of(jobs: Sequence[Job], *, quiet: bool = False, token: str = "") -> str:
+def log_of(jobs: Sequence[Job], *, quiet: bool = False, token: str = "", name: str = "Pull request") -> str:
     """What the plain view writes of a run of `jobs`."""
     stream, builder = io.StringIO(), ReportBuilder()
     view = PlainView(stream, report=builder.report, quiet=quiet, token=token)
-    for event in play(jobs):
+    for event in play(jobs, name=name):
         builder.add(event)
         view.add(event)
     view.close()
     return stream.getvalue()
-
-
-def commands_of(log: str) -> list[str]:
-    """The workflow commands a runner would carry out, read as it reads them (runner `ActionCommand.cs`)."""
-    found: list[str] = []
-    stopped = ""
-    for line in log.splitlines():
-        command = re.match(r"\s*::([\w-]+)(?: [^:]*)?::(.*)", line)
-        if stopped:
-            if line.strip() == f"::{stopped}::":
-                stopped = ""
-        elif command and command[1] == "stop-commands":
-            stopped = command[2]
-        elif command:
-            found.append(command[1])
-        if not stopped and (inside := re.search(r"##\[([\w-]+)", line)):
-            found.append(inside[1])
-    return found
 
 
 HOSTILE = "::set-output name=x::y\n  ::error::boo\nfine ##[add-mask]secret\n::stop-commands::x\n::x::\r::warning::w\n"
@@ -69,6 +53,20 @@ def test_no_output_leaves_the_guard(text: str) -> None:
     if TOKEN in text:
         return
     assert set(commands_of(log_of([Job(id="it", output=text)], token=TOKEN))) <= {"group", "endgroup"}
+
+
+@pytest.mark.parametrize(
+    "name", ["::error::boo", "  ::stop-commands::x", "a ##[add-mask]x", "\n::warning::w", "####[error]"]
+)
+def test_no_name_is_a_workflow_command(name: str) -> None:
+    assert set(commands_of(log_of([Job(id="it")], token=TOKEN, name=name))) <= {"group", "endgroup"}
+
+
+@given(st.text(alphabet=st.sampled_from("#[:]error \t\n\r\x0b\u2028")))
+def test_an_unissuable_text_holds_no_command_and_keeps_its_characters(text: str) -> None:
+    safe = unissuable(text)
+    assert commands_of(safe) == []
+    assert safe.replace("\u200b", "") == text
 
 
 def test_a_log_shows_each_task_with_its_output_and_the_outcome_last() -> None:
