@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import os
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -76,6 +78,18 @@ class Ran:
         event = self.events[-1]
         assert isinstance(event, RunFinished)
         return event
+
+
+def maos(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line in `folder`, as a program of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "maos_bot", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from maos_bot.config import parse_size
 from maos_bot.errors import ConfigError, SpecError
 from maos_bot.spec.load import parse_spec
+from tests.integration.running import maos
 from web import create_app
 
 SPEC = """version: 1
@@ -20,17 +20,6 @@ tasks:
   make: {run: "cat in.txt > made; echo making", inputs: [in.txt], outputs: [made]}
   always: {run: "echo always"}
 """
-
-
-def maos(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "maos_bot", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.integration.running import maos
 
 SPEC = """version: 1
 name: Commands
@@ -15,17 +15,6 @@ tasks:
   unit: {run: "echo ${{ matrix.part }}", matrix: {part: [one, two]}, needs: lint}
   other: {run: "exit 7"}
 """
-
-
-def maos(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "maos_bot", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_a_task_is_run_with_its_needs_and_shown_as_it_was_printed(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from maos_bot.store.ingest import Ingester
 from maos_bot.store.queries import Queries
 from maos_bot.store.rescue import RescueFile, rescue_path
 from maos_bot.store.run_lock import RunLock, lock_path
-from tests.integration.running import lives
+from tests.integration.running import lives, maos
 
 SPEC = """version: 1
 name: resumed
@@ -48,17 +48,6 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
             command = Path(f"/proc/{pid}/cmdline")
             if command.exists() and b"test -e go" in command.read_bytes():
                 os.kill(int(pid), signal.SIGKILL)
-
-
-def maos(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "maos_bot", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
