@@ -262,9 +262,9 @@ def _others(report: RunReport, first: TaskReport) -> str:
 
 def _figures(report: RunReport) -> str:
     if report.running:
-        predicted = report.predicted.get("makespan_s")
+        predicted = words.predicted(report)
         text = f"{words.duration(report.wall_s)} so far"
-        return f"{text}, predicted {words.duration(predicted)}" if predicted else text
+        return f"{text}, predicted {predicted}" if predicted else text
     if not any(task.ran or task.saved_s is not None for task in report.tasks.values()):
         return f"{words.duration(report.wall_s)}" if report.tasks else ""
     text = f"**{words.duration(report.wall_s)}**"
@@ -273,9 +273,9 @@ def _figures(report: RunReport) -> str:
         text += f" ({words.times(report.speedup)} as fast)"
     if report.saved_s is not None:
         text += f" · {words.duration(report.saved_s)} saved by the cache"
-    predicted = report.predicted.get("makespan_s")
+    predicted = words.predicted(report)
     if predicted:
-        text += f" · predicted {words.duration(predicted)}"
+        text += f" · predicted {predicted}"
     used = words.tokens(report.usage)
     return f"{text} · {'0 tokens' if used == '0' else f'tokens {used}'} · {words.money(report.usage.usd)}"
 
@@ -287,7 +287,7 @@ def _predicted(report: RunReport) -> str:
     predicted = report.predicted.get("makespan_s")
     if predicted is None:
         return text
-    text += f"; predicted {words.duration(predicted)}"
+    text += f"; predicted {words.predicted(report)}"
     if not report.running:
         text += f" ({words.off_by(report.wall_s, predicted)})"
     bound = report.predicted.get("lower_bound_s")

@@ -100,10 +100,10 @@ def times_line(report: RunReport) -> str:
     text = words.duration(report.wall_s) + (" so far" if report.running else "")
     if report.speedup is not None:
         text += f", {words.duration(report.sequential_s)} one after the other ({words.times(report.speedup)} as fast)"
-    predicted = report.predicted.get("makespan_s")
-    if predicted is None:
+    predicted = words.predicted(report)
+    if not predicted:
         return text
-    text += f"; predicted {words.duration(predicted)}"
+    text += f"; predicted {predicted}"
     bound = report.predicted.get("lower_bound_s")
     return text if bound is None else f"{text}, at best {words.duration(bound)}"
 

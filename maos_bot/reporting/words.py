@@ -189,3 +189,12 @@ def step_wait(step: PathStep) -> str:
     reason = step.wait_reason if step.via == "resource" or step.wait_s >= NOTICEABLE_S else ""
     lost = f"+{duration(step.wait_s)}" if step.wait_s >= NOTICEABLE_S else ""
     return " ".join(part for part in (lost, reason) if part)
+
+
+def predicted(report: RunReport) -> str:
+    """The predicted duration, with a `~` where an estimate it rests on is a default; "" where there is none."""
+    seconds = report.predicted.get("makespan_s")
+    if not seconds:
+        return ""
+    guessed = any(task.basis.startswith("default") for task in report.tasks.values() if task.ran)
+    return f"{'~' if guessed else ''}{duration(seconds)}"
