@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,6 +28,19 @@ CHECK_FIELDS = {"name", "head_sha", "details_url", "external_id", "status", "sta
 CONCLUSIONS = {"action_required", "cancelled", "failure", "neutral", "success", "skipped", "timed_out"}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trouble:
+    """What happens to one request: it gets `status`, or with `cut` no answer; with `done` it takes effect before."""
+
+    method: str
+    ending: str  # of the path
+    status: int = 500
+    said: str = "Server Error"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    done: bool = False
+    cut: bool = False
+
+
 class GitHubStandIn:
     """Start it as a context manager; `requests` has every method and path, `refuse` answers writes with a status."""
 
@@ -37,6 +52,7 @@ class GitHubStandIn:
         self.requests: list[tuple[str, str]] = []
         self.faults: list[str] = []  # what GitHub's description finds wrong, in requests and in answers
         self.refuse: int | None = None
+        self.troubles: list[Trouble] = []  # each for one request, the first that fits
         stand_in = self
 
         class Handler(_Handler):
@@ -46,7 +62,7 @@ class GitHubStandIn:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> GitHubStandIn:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -57,6 +73,14 @@ class GitHubStandIn:
     def someone_comments(self, body: str, *, login: str = "someone", kind: str = "User") -> None:
         """Add a comment that isn't the action's."""
         self.comments.append(self._comment(body, login, kind))
+
+    def trouble(self, method: str, target: str) -> Trouble | None:
+        """The trouble that is due for a request; it is used up."""
+        for trouble in self.troubles:
+            if trouble.method == method and urlsplit(target).path.endswith(trouble.ending):
+                self.troubles.remove(trouble)
+                return trouble
+        return None
 
     def _comment(self, body: str, login: str, kind: str) -> dict[str, Any]:
         number = len(self.comments) + 1
@@ -158,8 +182,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.github.requests.append((self.command, self.path))
         self.github.faults += request_faults(self.command, self.path, sent, self.headers.get("Content-Type", ""))
         body = json.loads(sent or b"{}")
-        status, value, total = self.github.answer(self.command, self.path, body)
         headers = {"Content-Type": "application/json"}
+        trouble = self.github.trouble(self.command, self.path)
+        if trouble is None or trouble.done:
+            status, value, total = self.github.answer(self.command, self.path, body)
+        if trouble is not None:
+            if trouble.cut:
+                self.close_connection = True
+                return
+            status, value, total = trouble.status, {"message": trouble.said}, None
+            headers |= trouble.headers
         if total is not None:
             query = parse_qs(urlsplit(self.path).query)
             page, size = int(query.get("page", ["1"])[0]), int(query.get("per_page", ["30"])[0])
