@@ -42,6 +42,7 @@ SEED: Final = {
     },
 }
 START_S: Final = 30.0
+STOP_S: Final = 10.0
 _PASSED_ON: Final = ("Accept", "Authorization", "Content-Type", "User-Agent", "X-GitHub-Api-Version", "If-None-Match")
 
 
@@ -175,7 +176,11 @@ def github_api(folder: Path) -> Iterator[GitHubApi]:
         for process in running:
             process.terminate()
         for process in running:
-            process.wait(timeout=START_S)
+            try:
+                process.wait(timeout=STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         api.server.shutdown()
         api.server.server_close()
 

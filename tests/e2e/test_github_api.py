@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.e2e.github_api import REPOSITORY, TOKEN, GitHubApi, github_api
+from tests.e2e.github_judge import request_faults
 
 PAYLOADS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "payloads" / "pull_request.json").read_text(encoding="utf-8")
@@ -28,12 +30,16 @@ tasks:
 """
 
 
-@pytest.fixture
-def github(tmp_path: Path) -> Iterator[GitHubApi]:
-    folder = tmp_path / "parts"
-    folder.mkdir()
-    with github_api(folder) as api:
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHubApi]:
+    with github_api(tmp_path_factory.mktemp("parts")) as api:
         yield api
+
+
+@pytest.fixture
+def github(parts: GitHubApi) -> GitHubApi:
+    parts.requests.clear()
+    return parts
 
 
 def payload_of(action: str, number: int, sha: str) -> dict[str, Any]:
@@ -90,20 +96,23 @@ def test_pushes_to_a_pull_request_leave_one_comment_and_checks_on_each_head(gith
             "docs": "skipped",
         }, runs
         assert {each["status"] for each in runs} == {"completed"}
-    created = [each.body for each in github.sent("POST", "/check-runs")]
+    created = github.sent("POST", "/check-runs")
     assert len(created) == 24
-    assert {each["status"] for each in created if each["name"].endswith("unit")} <= {"queued", "in_progress"}
+    assert {(each.body["status"], each.body.get("conclusion")) for each in created} == {("in_progress", None)}
     assert github.violations() == []
+    # The judge of our own stand-in's traffic agrees with prism.
+    for sent in created + github.sent("POST", f"/issues/{number}/comments"):
+        assert request_faults(sent.method, sent.path, json.dumps(sent.body).encode(), "application/json") == []
 
 
 def test_a_request_that_githubs_description_forbids_is_seen(github: GitHubApi) -> None:
-    import requests
-
+    bad = {"name": "x", "head_sha": "a" * 40, "status": "finished"}
     answer = requests.post(
         f"{github.url}/repos/{REPOSITORY}/check-runs",
-        json={"name": "x", "head_sha": "a" * 40, "status": "finished"},
+        json=bad,
         headers={"Authorization": f"Bearer {TOKEN}"},
         timeout=30,
     )
     assert answer.status_code
     assert any("status" in each for each in github.violations())
+    assert request_faults("POST", f"/repos/{REPOSITORY}/check-runs", json.dumps(bad).encode(), "application/json")

@@ -56,6 +56,46 @@ def test_a_push_names_what_it_brought(payloads: list[tuple[str, dict[str, Any]]]
         assert "/" not in trigger.ref.removeprefix("refs/")[:5]
 
 
+def test_a_pull_request_is_decided_on_by_where_its_head_lives(payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    own = next(payload for name, payload in payloads if name == "pull_request")
+    for head in (
+        {"full_name": "someone/Hello-World"},
+        None,
+    ):  # derived: the examples hold no fork; a deleted one is null
+        fork = json.loads(json.dumps(own))
+        fork["pull_request"]["head"]["repo"] = head
+        decision = decide(read_trigger("pull_request", fork, ENV))
+        assert (decision.run, decision.publish, decision.spec_from) == (True, False, "head")
+        assert "fork" in decision.reason
+    decision = decide(read_trigger("pull_request", own, ENV))
+    assert (decision.run, decision.publish, decision.spec_from) == (True, True, "head")
+    assert not decide(read_trigger("pull_request", own, ENV), has_token=False).publish
+    dependabot = own | {"sender": {"login": "dependabot[bot]"}}  # derived
+    assert not decide(read_trigger("pull_request", dependabot, ENV)).publish
+
+
+@pytest.mark.parametrize("event", ["push", "workflow_dispatch", "merge_group", "schedule"])
+def test_the_repositorys_own_events_run_and_publish(event: str, payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    examples = [payload for name, payload in payloads if name == event]
+    for payload in examples or [{"schedule": "0 3 * * *"}]:  # no webhook is sent for a schedule
+        trigger = read_trigger(event, payload, ENV)
+        assert (trigger.ref[:5] == "refs/", trigger.pull_request, trigger.is_fork) == (False, None, False)
+        assert len(trigger.sha) == 40
+        decision = decide(trigger)
+        assert (decision.run, decision.publish, decision.spec_from) == (True, True, "head")
+
+
+def test_a_comment_names_its_pull_request_and_an_issues_comment_none(
+    payloads: list[tuple[str, dict[str, Any]]],
+) -> None:
+    for payload in (payload for name, payload in payloads if name == "issue_comment"):
+        number = payload["issue"]["number"]
+        issue = payload["issue"] | {"pull_request": {"url": "https://api.github.com/x"}}  # derived
+        assert read_trigger("issue_comment", payload | {"issue": issue}, ENV).pull_request == number
+        plain = {name: value for name, value in payload["issue"].items() if name != "pull_request"}
+        assert read_trigger("issue_comment", payload | {"issue": plain}, ENV).pull_request is None
+
+
 @pytest.mark.parametrize("event", ["issue_comment", "workflow_run", "pull_request_target"])
 def test_no_head_code_runs_where_secrets_are_in_reach(event: str, payloads: list[tuple[str, dict[str, Any]]]) -> None:
     source = "pull_request" if event == "pull_request_target" else event
