@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import secrets
@@ -197,6 +198,7 @@ def execute(
         )
         lock = resumption.lock if resumption else _lock(database, run_id)
         over = False
+        gc.freeze()  # what was loaded so far lives to the end: looking through it again and again frees nothing
         try:
             asyncio.run(_run(orchestrator))
             over = True
