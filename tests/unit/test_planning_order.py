@@ -135,3 +135,14 @@ def test_the_solver_finds_nothing_longer_and_its_bound_holds(problem: Problem) -
     found = max(start + duration for start, duration in zip(starts, graph.durations, strict=True))
     assert bound <= found + 1e-6 <= one_pass.makespan + 2e-6
     order_of(problem, starts)  # raises where the schedule isn't possible
+
+
+def test_the_solver_proves_an_optimum_above_the_bound_in_a_moment() -> None:
+    pytest.importorskip("ortools", reason="OR-tools (the extra `optimal`) is not installed")
+    from maos_bot.planning.optimal import Solver
+
+    # Two slots: the bound is half of all work, 50.6 s, but three tasks have to share one slot.
+    problem = Problem.from_numbers([20.2, 20.2, 20.2, 20.3, 20.3], [[], [], [], [], []], [[1]] * 5, [2])
+    given = [0.0, 0.0, 20.2, 20.3, 40.4]
+    _, bound = Solver(seconds=60.0, workers=1)(problem, given, lower_bound(problem))
+    assert bound == pytest.approx(60.6)
