@@ -19,7 +19,7 @@ from maos_bot.errors import StoreError
 from maos_bot.events import ResourceSampled, RunEvent
 from maos_bot.model import RunStatus, TaskState
 from maos_bot.store.db import connect_read_only, explain
-from maos_bot.store.rows import LOST, AttemptRow, RunFilter, RunRow, RunSort, StoreStatus
+from maos_bot.store.rows import LOST, MAIN_BRANCHES, AttemptRow, Baseline, RunFilter, RunRow, RunSort, StoreStatus
 from maos_bot.store.stream import read_stream
 
 LOST_AFTER_S: Final = 30.0
@@ -284,6 +284,26 @@ class Queries:
             " SELECT value FROM step WHERE value IS NOT NULL AND value != '' LIMIT 1000"
         )
         return [str(row[0]) for row in rows]
+
+    def baseline(self, row: RunRow) -> Baseline | None:
+        """What this run is compared with; None where there is nothing.
+
+        That is the last run before it that succeeded, of the same name and repository: on the same branch, else on a
+        main branch (`MAIN_BRANCHES`).
+        """
+        for branch in dict.fromkeys((row.branch, *MAIN_BRANCHES)):
+            found = self._all(
+                "SELECT run_id, wall_s FROM runs WHERE repository = ? AND name = ? AND branch = ?"
+                " AND status = 'succeeded' AND started_at < ? ORDER BY started_at DESC LIMIT 1",
+                (row.repository, row.name, branch, row.started_at),
+            )
+            if found:
+                return Baseline(run_id=found[0][0], branch=branch, wall_s=found[0][1])
+        return None
+
+    def ask(self, sql: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query that another module of this package has written; never of a reader's words."""
+        return list(self._rows(sql, values))
 
     def status(self) -> StoreStatus:
         """Size, schema and freshness of the database."""
