@@ -15,10 +15,12 @@ from werkzeug.exceptions import HTTPException
 
 from maos_bot._version import __version__
 from maos_bot.errors import StoreError
-from web import words
-from web.routes import pages
+from web import history_routes, routes, run_routes, words
+from web.reports import Reports
 from web.security import LOOPBACK_HOSTS, protect
+from web.site import pages
 
+ROUTES: Final = (routes, run_routes, history_routes)  # loading them puts their pages on the blueprint
 HTMX_FILE: Final = "vendor/htmx-2.0.11-d6fdc75f.min.js"
 
 # No inline style, no evaluated attribute, no request elsewhere; pages come from here when the reader goes back.
@@ -48,7 +50,7 @@ def create_app(
     addresses (`web.security`).
     """
     app = Flask(__name__, static_folder="static", template_folder="templates")
-    app.config.update(MAOS_DB=db_path, MAOS_CLOCK=clock, MAX_CONTENT_LENGTH=64 * 1024)
+    app.config.update(MAOS_DB=db_path, MAOS_CLOCK=clock, MAOS_REPORTS=Reports(), MAX_CONTENT_LENGTH=64 * 1024)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(_FILTERS)
@@ -71,6 +73,7 @@ def create_app(
     def for_every_page() -> dict[str, Any]:
         return {
             "asset": asset,
+            "mark": words.mark,
             "htmx_file": HTMX_FILE,
             "htmx_config": json.dumps(HTMX_CONFIG),
             "version": __version__,

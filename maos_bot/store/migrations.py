@@ -269,7 +269,8 @@ _DASHBOARD: Final = (
     "ALTER TABLE runs ADD COLUMN saved_s REAL NOT NULL DEFAULT 0",
     """
     UPDATE runs SET saved_s = ifnull((
-        SELECT sum(json_extract(e.body, '$.saved_s')) FROM events e WHERE e.run = runs.id AND e.kind = 5 AND e.body != ''
+        SELECT sum(json_extract(e.body, '$.saved_s')) FROM events e
+        WHERE e.run = runs.id AND e.kind = 5 AND e.body != ''
     ), 0) WHERE tasks_cached > 0
     """,
     "CREATE INDEX runs_saved ON runs (started_at, saved_s, tasks_cached) WHERE tasks_cached > 0",
@@ -306,11 +307,18 @@ _DASHBOARD: Final = (
     """,
     # Search: the words of each run, and of the end of what its attempts printed. The index holds no text and can't
     # forget: what it finds counts only where `documents` still has the number, and numbers are never used twice.
-    "CREATE TABLE documents (id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES runs(id),"
-    " task INTEGER REFERENCES names(id), attempt INTEGER)",
+    """
+    CREATE TABLE documents (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run INTEGER NOT NULL REFERENCES runs(id),
+        task INTEGER REFERENCES names(id),
+        attempt INTEGER
+    )
+    """,
     "CREATE INDEX documents_run ON documents (run)",
-    "CREATE VIRTUAL TABLE search USING fts5(text, content='', detail=none,"
-    " tokenize='unicode61 remove_diacritics 2')",
+    "CREATE VIRTUAL TABLE search USING fts5(text, content='', detail=none, tokenize='unicode61 remove_diacritics 2')",
+    "INSERT INTO documents (run) SELECT id FROM runs WHERE finished_at IS NOT NULL ORDER BY started_at",
+    "INSERT INTO search (rowid, text) SELECT d.id, r.words FROM documents d JOIN runs r ON r.id = d.run",
 )
 
 
@@ -322,7 +330,10 @@ def first_tables(db: Database) -> None:
 
 
 def for_the_dashboard(db: Database) -> None:
-    """Step 2: what the dashboard's pages read: baselines, tasks over time, spending, search; filled from what is there."""
+    """Step 2: what the dashboard's pages read: baselines, tasks over time, spending, search.
+
+    It is filled from what is there; of older runs the search knows name, branch, commit and actor, not their logs.
+    """
     for statement in _DASHBOARD:
         db.execute(statement)
 

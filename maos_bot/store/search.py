@@ -43,8 +43,8 @@ def index_run(connection: sqlite3.Connection, run: int) -> None:
     """Put the run in, in place of what stood there of it; part of the caller's transaction."""
     connection.execute("DELETE FROM documents WHERE run = ?", (run,))
     words, tasks = connection.execute(
-        "SELECT r.words, (SELECT group_concat(n.name, ' ') FROM tasks t JOIN names n ON n.id = t.task WHERE t.run = r.id)"
-        " FROM runs r WHERE r.id = ?",
+        "SELECT r.words, (SELECT group_concat(n.name, ' ') FROM tasks t JOIN names n ON n.id = t.task"
+        " WHERE t.run = r.id) FROM runs r WHERE r.id = ?",
         (run,),
     ).fetchone()
     documents: list[tuple[int | None, int | None, str]] = [(None, None, f"{words} {(tasks or '')[:RUN_LIMIT]}")]
