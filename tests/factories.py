@@ -151,6 +151,8 @@ def make_history(*, now: float, count: int = 42, running: bool = True) -> list[l
             "seed": index,
             "speed": 0.9 + 0.25 * rng.random(),
         }
+        if pull_request is not None:
+            options["usage"] = _reviewed(index)
         if index == 0 and running:
             options["cut_at"] = 38.0
             options["started_at"] = now - 38.0
@@ -161,6 +163,16 @@ def make_history(*, now: float, count: int = 42, running: bool = True) -> list[l
         runs.append(make_run(**options))
         at -= rng.choice((340, 900, 2400, 5400, 9000)) * rng.uniform(0.7, 1.4)
     return list(reversed(runs))
+
+
+def _reviewed(index: int) -> dict[str, Usage]:
+    """What two tasks of a pull request's run asked of a model; the price of one in nine isn't known."""
+    read = 2000 + 310 * (index % 7)
+    usd = None if index % 9 == 4 else round(0.011 + 0.0031 * (index % 5), 4)
+    return {
+        "audit": Usage(input_tokens=1800 + 90 * index, output_tokens=420 + index, cache_read_tokens=read, usd=usd),
+        "docs": Usage(input_tokens=900, output_tokens=300 + 7 * index, cache_write_tokens=500, usd=0.0042),
+    }
 
 
 def _stamp(at: float) -> str:

@@ -105,11 +105,13 @@ def _node(id_: str, tasks: Sequence[TaskReport], box: layers.Box, *, critical: b
         label = f"Stage {first.stage}" + (f", {first.team}" if first.team and not id_.endswith("/") else "")
         mark = words.mark(timeline.state_of(tasks))
         note, query = words.plural(len(tasks), "task"), {"stage": first.stage}
+    short = label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…"
     place = ", on the critical path" if critical else ""
     return Node(
         id=first.id,
-        label=label if len(label) <= _LETTERS else f"{label[: _LETTERS - 1]}…",
-        title=f"{label}: {mark.word.lower()}{f', {note}' if note else ''}{place}",
+        label=short,
+        title=f"{short}{f' {note}' if note else ''}: {mark.word.lower()}{place}"
+        + (f" ({label})" if short != label else ""),
         note=note,
         mark=mark,
         critical=critical,

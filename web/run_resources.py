@@ -55,7 +55,7 @@ def build(queries: Queries, row: RunRow, report: RunReport) -> ResourcesPage:
         (MEMORY, "Memory", _points(samples, began, "memory_mb"), report.limits.get(MEMORY), words.memory),
         (CPU, "CPU", _points(samples, began, "cpu_percent"), report.limits.get(CPU), _PERCENT),
         (AGENTS, "Running at once", _points(samples, began, "agents"), report.limits.get(AGENTS), words.count),
-        (TOKENS, "Tokens a minute", _rate(samples, uses, began), report.limits.get(TOKENS), words.count),
+        (TOKENS, "Tokens a minute", _rate(samples, uses, began, span), report.limits.get(TOKENS), words.count),
         ("usd", "Spent", _spent(uses, began, span), report.budget.get("usd"), words.usd),
     )
     drawn = []
@@ -84,7 +84,7 @@ def _chart(
     waits = _waits(report, key)
     waited = sum(band[1] - band[0] for band in waits)
     what = f"{words.duration(waited)} of waiting by {words.plural(len(waits), 'task')}" if waits else ""
-    shown = curves.curve(points, span_s=span, limit=limit, steps=key in {AGENTS, "usd"}, waits=waits)
+    shown = curves.curve(points, span_s=span, limit=limit, steps=key in {AGENTS, TOKENS, "usd"}, waits=waits)
     parts = [f"{name}: {'total' if key == 'usd' else 'peak'} {say(peak)}"]
     parts.append(f"limit {say(limit)}" if limit is not None else "no limit")
     return Chart(
@@ -105,21 +105,23 @@ def _points(samples: Sequence[ResourceSampled], began: float, field: str) -> lis
     return [(at, float(value)) for at, value in found if value is not None]
 
 
-def _rate(samples: Sequence[ResourceSampled], uses: Sequence[UsageRecorded], began: float) -> list[curves.Point]:
-    """As measured where it was; else what the model turns of the minute before used, at each turn."""
+def _rate(
+    samples: Sequence[ResourceSampled], uses: Sequence[UsageRecorded], began: float, span: float
+) -> list[curves.Point]:
+    """As measured where it was; else what the model turns of the minute before used."""
     measured = _points(samples, began, "tokens_per_minute")
     if measured or not uses:
         return measured
-    points: list[curves.Point] = []
-    first, total = 0, 0
-    sizes = [use.usage.input_tokens + use.usage.output_tokens for use in uses]
-    for index, use in enumerate(uses):
-        total += sizes[index]
-        while uses[first].at < use.at - _MINUTE:
-            total -= sizes[first]
-            first += 1
-        points.append((use.at - began, float(total)))
-    return points
+    steps: list[curves.Point] = []
+    for use in uses:
+        tokens = float(use.usage.input_tokens + use.usage.output_tokens)
+        steps += [(use.at - began, tokens), (use.at - began + _MINUTE, -tokens)]
+    points: list[curves.Point] = [(0.0, 0.0)]
+    total = 0.0
+    for at, step in sorted(step for step in steps if step[0] <= span):
+        total += step
+        points.append((at, total))
+    return [*points, (span, total)]
 
 
 def _spent(uses: Sequence[UsageRecorded], began: float, span: float) -> list[curves.Point]:

@@ -39,6 +39,8 @@ _SORT_COLUMNS: Final = {
     RunSort.COST: "usd",
     RunSort.TOKENS: "tokens",
 }
+# Named, or SQLite may choose to read all runs and put them in order.
+_NEWEST_FIRST: Final = "runs INDEXED BY runs_started ORDER BY started_at DESC, id DESC"
 _LATEST: Final = "latest"
 
 
@@ -100,7 +102,7 @@ class Queries:
 
     def latest_run_id(self) -> str | None:
         """The id of the run that started last; None where there is none."""
-        rows = self._all("SELECT run_id FROM runs ORDER BY started_at DESC, id DESC LIMIT 1")
+        rows = self._all(f"SELECT run_id FROM {_NEWEST_FIRST} LIMIT 1")
         return str(rows[0][0]) if rows else None
 
     def find(self, run_id: str) -> str:
@@ -390,7 +392,7 @@ class Queries:
         row = self._all(
             "SELECT (SELECT page_count FROM pragma_page_count) * (SELECT page_size FROM pragma_page_size),"
             " (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM runs),"
-            " (SELECT last_event_at FROM runs ORDER BY started_at DESC, id DESC LIMIT 1)"
+            f" (SELECT last_event_at FROM {_NEWEST_FIRST} LIMIT 1)"
         )[0]
         return StoreStatus(
             path=str(self._path),

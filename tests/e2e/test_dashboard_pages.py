@@ -16,6 +16,8 @@ from tests.pipeline import PIPELINE, Ending, renamed
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+RUN_PARTS = ("graph", "resources", "log", "events", "teams", "spec")
+OVER_TIME = ("tasks", "history", "compare", "usage", "search", "status")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
 
@@ -39,13 +41,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             "failed": f"{url}runs/{failed}",
             "running": f"{url}runs/{running}",
             "task": f"{url}runs/{failed}/tasks/unit-api",
+            "found": f"{url}runs/{failed}/tasks/unit-api?q=orders",
+            **{part: f"{url}runs/{failed}/{part}" for part in RUN_PARTS},
+            "tasks": f"{url}tasks",
+            "history": f"{url}tasks/unit-api?repo=acme/shop",
+            "compare": f"{url}compare?b={failed}",
+            "usage": f"{url}usage",
+            "search": f"{url}search?q=AssertionError",
+            "status": f"{url}status",
             "missing": f"{url}runs/nope",
         }
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-@pytest.mark.parametrize("name", ["runs", "failed", "running", "task"])
+@pytest.mark.parametrize("name", ["runs", "failed", "running", "task", "found", *RUN_PARTS, *OVER_TIME])
 def test_a_page_is_accessible_fits_and_does_nothing_it_must_not(
     browser: Browser, site: dict[str, str], name: str, size: tuple[int, int], scheme: str
 ) -> None:
@@ -147,10 +157,11 @@ def test_the_keyboard_reaches_the_content_the_filters_and_the_runs(browser: Brow
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.id") == "main"
         reached = set()
-        for _ in range(45):
+        for _ in range(70):
             page.keyboard.press("Tab")
             reached.add(page.evaluate("document.activeElement.id || document.activeElement.closest('ol')?.className"))
-        assert {"strip", "f-text", "f-status", "f-branch", "f-pr", "f-since", "f-min"} <= reached
+        fields = {f"f-{name}" for name in ("text", "status", "repo", "branch", "pr", "since", "min", "cost", "sort")}
+        assert {"find-q", "strip"} | fields <= reached
         assert any(str(name).startswith("run-") for name in reached)
 
 
@@ -174,4 +185,33 @@ def test_hostile_text_does_nothing_in_a_browser(browser: Browser, tmp_path: Path
         assert page.locator("img").count() == 0
         page.click("text=Plain text")
         assert page.evaluate("document.contentType") == "text/plain"
+        seen.check()
+
+
+def test_without_scripts_every_page_is_a_link_away(browser: Browser, site: dict[str, str]) -> None:
+    with watched(browser, site[""], scripts=False) as seen:
+        page = seen.page
+        page.goto(site["failed"])
+        for name in ("Graph", "Resources", "Log", "Events", "Teams", "Spec"):
+            page.click(f".tabs >> text={name}")
+            assert page.inner_text(".tabs [aria-current]") == name
+        page.click(".top nav >> text=Usage")
+        assert "By model" in page.inner_text("main")
+        page.click(".top nav >> text=Tasks")
+        page.click("main >> a.name:text-is('unit-web')")
+        page.click("text=Flaky commits")
+        assert page.locator("tbody tr").count() >= 2
+        page.click(".top nav >> text=Compare")
+        assert "in another state" in page.inner_text("main")
+        page.fill("#find-q", "AssertionError")
+        page.keyboard.press("Enter")
+        assert page.locator(".hits li").count() == 3
+
+
+def test_the_keyboard_opens_a_task_of_the_graph(browser: Browser, site: dict[str, str]) -> None:
+    with watched(browser, site[""]) as seen:
+        seen.page.goto(site["graph"])
+        seen.page.focus(".node >> nth=4")
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_url("**/tasks/**")
         seen.check()
