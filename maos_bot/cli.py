@@ -207,14 +207,20 @@ def export(run_id: str, db: str | None, kind: str, output: str | None) -> int:
 @_db_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8400, show_default=True, help="The port; 0 takes a free one.")
-def dashboard(db: str | None, host: str, port: int) -> int:
+@click.option(
+    "--ingest",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Take uploads too; FILE says from whom (docs/dashboard.md).",
+)
+def dashboard(db: str | None, host: str, port: int, ingest: Path | None) -> int:
     """Serve the dashboard over the database."""
     from web import create_app
+    from web.ingest_auth import read_config
     from web.serve import serve
 
-    serve(
-        create_app(_database(db)), host=host, port=port, announce=lambda url: click.echo(f"dashboard: {url}", err=True)
-    )
+    app = create_app(_database(db), ingest=read_config(ingest) if ingest else None)
+    serve(app, host=host, port=port, announce=lambda url: click.echo(f"dashboard: {url}", err=True))
     return ExitCode.OK
 
 

@@ -16,6 +16,8 @@ from werkzeug.exceptions import HTTPException
 from maos_bot._version import __version__
 from maos_bot.errors import StoreError
 from web import history_routes, routes, run_routes, words
+from web.ingest_auth import IngestConfig
+from web.ingest_routes import ingest_blueprint
 from web.reports import Reports
 from web.security import LOOPBACK_HOSTS, protect
 from web.site import pages
@@ -42,9 +44,15 @@ HTMX_CONFIG: Final = {
 
 
 def create_app(
-    db_path: Path, *, clock: Callable[[], float] = time.time, hosts: Collection[str] = LOOPBACK_HOSTS
+    db_path: Path,
+    *,
+    clock: Callable[[], float] = time.time,
+    hosts: Collection[str] = LOOPBACK_HOSTS,
+    ingest: IngestConfig | None = None,
 ) -> Flask:
-    """The dashboard over the database at `db_path`, which may not exist yet; it is only ever read.
+    """The dashboard over the database at `db_path`, which may not exist yet; it is only read, but for `/ingest`.
+
+    `/ingest` takes uploads, and is there only where `ingest` says from whom.
 
     `clock` gives the present in seconds since the epoch; `hosts` are the names it answers to beside loopback
     addresses (`web.security`).
@@ -57,6 +65,8 @@ def create_app(
     Htmx(app)
     protect(app, hosts=hosts)
     app.register_blueprint(pages)
+    if ingest is not None:
+        app.register_blueprint(ingest_blueprint(ingest, clock=clock))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StoreError, _store_error)
 

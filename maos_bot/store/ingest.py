@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from operator import attrgetter
@@ -108,12 +108,17 @@ class Ingester:
         self._names: dict[str, int] = {}
         self._runs: dict[str, _OpenRun] = {}
 
-    def write(self, events: Iterable[RunEvent]) -> int:
-        """Store `events` in one transaction; how many were new. See `ingest` for errors."""
+    def write(self, events: Iterable[RunEvent], *, check: Callable[[], None] | None = None) -> int:
+        """Store `events` in one transaction; how many were new. See `ingest` for errors.
+
+        What `check` raises, looking at the database as it would be, undoes it all.
+        """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             stored = sum(self._write_chunk(chunk) for chunk in _chunks(events))
+            if check is not None:
+                check()
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
