@@ -32,7 +32,7 @@ _REMEMBERED: Final = 100_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestConfig:
-    """What `/ingest` lets in. `token_hashes` are SHA-256 in hexadecimal; without an `audience` no OIDC token is taken."""
+    """What `/ingest` lets in: `token_hashes` are SHA-256 in hexadecimal; no OIDC token without an `audience`."""
 
     token_hashes: frozenset[str] = frozenset()
     audience: str = ""
@@ -108,7 +108,7 @@ class Doorkeeper:
         if scheme.lower() != "bearer" or not token or len(token) > 16_384:
             raise RefusedError(401, "a bearer token is needed")
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-        if any([hmac.compare_digest(digest, known) for known in sorted(self.config.token_hashes)]):
+        if sum(hmac.compare_digest(digest, known) for known in self.config.token_hashes):
             return Caller(repository=None)
         if not self.config.audience or token.count(".") != 2:
             raise RefusedError(401, "the token is not known here")

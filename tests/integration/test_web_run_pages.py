@@ -201,7 +201,7 @@ def test_a_run_that_is_folded_anew_is_found_once_and_by_its_new_words(tmp_path: 
     database = open_store(path, create=True)
     late = next(e for e in FAILED if type(e) is OutputChunk and e.task == "lint")
     ingest(database, [e for e in FAILED if e is not late])
-    ingest(database, [replace(late, text="zebra\n")])  # type: ignore[call-arg]
+    ingest(database, [replace(late, text="zebra\n")])
     database.close()
     with Queries(path) as queries:
         assert [hit.task for hit in search(queries, "zebra")] == ["lint"]
@@ -260,8 +260,9 @@ def test_a_live_report_takes_in_what_comes_and_what_comes_late(tmp_path: Path) -
 
 
 def test_a_start_that_tells_of_no_task_is_a_page_too(tmp_path: Path) -> None:
-    start = replace(FIRST[0], tasks=())
-    assert isinstance(start, RunStarted)
+    first = FIRST[0]
+    assert isinstance(first, RunStarted)
+    start = replace(first, tasks=())
     client = create_app(store_runs(tmp_path / "maos.db", [[start]]), clock=lambda: START + 1).test_client()
     for part in ("", "/graph", "/resources", "/log", "/events", "/teams", "/spec"):
         page(client, f"/runs/{start.run_id}{part}")
