@@ -127,10 +127,9 @@ def run_events(number: int, *, at: float, rng: random.Random, tasks: int = TASKS
         if info.kind == "agent":
             usage = Usage(input_tokens=rng.randrange(9000), output_tokens=rng.randrange(900), usd=rng.random() / 50)
             rows.append((begin + took / 2, UsageRecorded, {**common, "model": f"model-{index % 3}", "usage": usage}))
-    rows += [
-        (wall * part / SAMPLES, ResourceSampled, {"memory_mb": rng.uniform(200, 2e3), "cpu_percent": rng.uniform(5, 99)})
-        for part in range(SAMPLES)
-    ]  # fmt: skip
+    for part in range(SAMPLES):
+        load = {"memory_mb": rng.uniform(200, 2e3), "cpu_percent": rng.uniform(5, 99)}
+        rows.append((wall * part / SAMPLES, ResourceSampled, load))
     rows.sort(key=lambda row: row[0])
     status, code = ("failed", 1) if bad is TaskState.FAILED else ("succeeded", 0)
     events: list[RunEvent] = [

@@ -80,7 +80,7 @@ def read_events(body: bytes) -> list[RunEvent]:
     """The events of an upload; raises `BadUploadError` naming the line that is none."""
     if not body.endswith(b"\n"):
         raise BadUploadError("the last line doesn't end: the body was cut off, or is empty")
-    events = []
+    events: list[RunEvent] = []
     for number, line in enumerate(body.splitlines(), start=1):
         if not line.strip():
             continue
