@@ -20,6 +20,7 @@ from web.ingest_auth import IngestConfig
 from web.ingest_routes import ingest_blueprint
 from web.reports import Reports
 from web.security import LOOPBACK_HOSTS, protect
+from web.sign_in import SignIn, require
 from web.site import pages
 
 ROUTES: Final = (routes, run_routes, history_routes)  # loading them puts their pages on the blueprint
@@ -49,13 +50,15 @@ def create_app(
     clock: Callable[[], float] = time.time,
     hosts: Collection[str] = LOOPBACK_HOSTS,
     ingest: IngestConfig | None = None,
+    sign_in: SignIn | None = None,
 ) -> Flask:
     """The dashboard over the database at `db_path`, which may not exist yet; it is only read, but for `/ingest`.
 
     `/ingest` takes uploads, and is there only where `ingest` says from whom.
 
     `clock` gives the present in seconds since the epoch; `hosts` are the names it answers to beside loopback
-    addresses (`web.security`).
+    addresses (`web.security`). With `sign_in` readers have to say who they are; without, `web.serve` serves this
+    machine alone.
     """
     app = Flask(__name__, static_folder="static", template_folder="templates")
     app.config.update(MAOS_DB=db_path, MAOS_CLOCK=clock, MAOS_REPORTS=Reports(), MAX_CONTENT_LENGTH=64 * 1024)
@@ -64,6 +67,8 @@ def create_app(
     app.jinja_env.filters.update(_FILTERS)
     Htmx(app)
     protect(app, hosts=hosts)
+    if sign_in is not None:
+        require(app, sign_in)
     app.register_blueprint(pages)
     if ingest is not None:
         app.register_blueprint(ingest_blueprint(ingest, clock=clock))

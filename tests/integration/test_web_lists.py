@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from flask.testing import FlaskClient
 
+from maos_bot.demo.pipeline import Ending
 from maos_bot.model import Trigger, Usage
 from maos_bot.store.queries import Queries
 from tests.factories import START, make_history, make_run, store_runs
-from tests.pipeline import Ending
 from web import create_app
 from web.machine import ATOM
 

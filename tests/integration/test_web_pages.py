@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from maos_bot.demo.pipeline import PYTEST_FAILURE, Ending
 from maos_bot.model import TaskState, Trigger, Usage
 from maos_bot.reporting.report import report_of
 from maos_bot.store.db import open_store
 from maos_bot.store.queries import Queries
 from tests.factories import START, make_history, make_run, store_runs
-from tests.pipeline import PYTEST_FAILURE, Ending
 from web import create_app
 
 NOW = START + 3600.0

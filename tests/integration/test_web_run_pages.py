@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from maos_bot.demo.pipeline import PYTEST_FAILURE, Ending, Job
 from maos_bot.events import OutputChunk, RunStarted
 from maos_bot.model import TaskState, Trigger, Usage
 from maos_bot.reporting.report import report_of
@@ -17,7 +18,6 @@ from maos_bot.store.ingest import ingest
 from maos_bot.store.queries import Queries
 from maos_bot.store.search import search
 from tests.factories import START, make_run, store_runs
-from tests.pipeline import PYTEST_FAILURE, Ending, Job
 from web import create_app
 
 NOW = START + 7200.0

@@ -14,10 +14,10 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
+from maos_bot.demo.pipeline import PIPELINE, Ending, renamed
 from maos_bot.errors import ConfigError
 from maos_bot.model import Trigger
 from tests.factories import START, make_run, store_runs
-from tests.pipeline import PIPELINE, Ending, renamed
 from web import create_app, security
 from web.app import HTMX_FILE
 from web.serve import Server
@@ -198,5 +198,5 @@ def test_a_taken_port_is_said_with_the_way_out(server: Server, tmp_path: Path) -
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
 def test_other_machines_are_not_served(tmp_path: Path, host: str) -> None:
-    with pytest.raises(ConfigError, match="has no sign-in"):
+    with pytest.raises(ConfigError, match="nobody would be asked"):
         Server(create_app(tmp_path / "none.db"), host=host, port=0)
