@@ -1,1 +1,1 @@
-"""A made-up team's history: believable runs, for `maos demo-data`, for tests and for pictures. All of it is labelled."""
+"""A made-up team's history, labelled as such: for `maos demo-data`, for tests and for pictures."""
