@@ -14,6 +14,7 @@ from htmx_flask import make_response, request  # type: ignore[import-untyped]
 from maos_bot.errors import StoreError
 from maos_bot.store.rows import LOST, RunFilter, RunRow
 from web import machine, run_list, runs_page
+from web.openapi import document
 from web.site import history, is_empty, is_missing, now, pages
 
 _FILES: Final = {"csv": run_list.as_csv, "json": run_list.as_json}
@@ -110,6 +111,12 @@ def healthz() -> Any:
             return {"status": "ok", "runs": queries.count_runs()}
     except StoreError as error:
         return {"status": "unavailable", "reason": error.message}, 503
+
+
+@pages.get("/openapi.json")
+def openapi() -> Any:
+    """What programs may ask."""
+    return document(ingest="ingest" in current_app.blueprints)
 
 
 @pages.get("/favicon.ico")
