@@ -18,11 +18,12 @@ from maos_bot.store.queries import Queries
 from maos_bot.store.rows import RunRow
 
 KEPT: Final = 8
-LARGEST: Final = 2500  # tasks: a larger run's report is not kept
+MOST_TASKS: Final = 20_000  # in all that is kept; a larger run's report is not
 
 
 @dataclass(slots=True)
 class _Kept:
+    tasks: int = 0
     builder: ReportBuilder = field(default_factory=ReportBuilder)
     last_seq: int = 0
     events: int = 0
@@ -59,13 +60,14 @@ class Reports:
         return report
 
     def _entry(self, row: RunRow) -> _Kept:
-        if sum(row.tasks.values()) > LARGEST:
+        tasks = sum(row.tasks.values())
+        if tasks > MOST_TASKS:
             return _Kept()
         with self._lock:
-            kept = self._kept.get(row.run_id)
-            if kept is None:
-                kept = self._kept[row.run_id] = _Kept()
+            kept = self._kept.setdefault(row.run_id, _Kept())
+            kept.tasks = tasks
             self._kept.move_to_end(row.run_id)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            held = sum(one.tasks for one in self._kept.values())
+            while len(self._kept) > KEPT or held > MOST_TASKS:
+                held -= self._kept.popitem(last=False)[1].tasks
         return kept
