@@ -207,15 +207,68 @@ def export(run_id: str, db: str | None, kind: str, output: str | None) -> int:
 @_db_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8400, show_default=True, help="The port; 0 takes a free one.")
-def dashboard(db: str | None, host: str, port: int) -> int:
-    """Serve the dashboard over the database."""
+@click.option(
+    "--ingest",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Take uploads too; FILE says from whom (docs/dashboard.md).",
+)
+@click.option(
+    "--password-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Readers sign in; FILE has a line NAME:HASH for each.",
+)
+@click.option("--hash-password", metavar="NAME", help="Ask for a password, print its line for that file, and end.")
+@click.option("--proxy-header", metavar="HEADER", help="Trust this header of a proxy to name the reader.")
+@click.option("--proxy-from", multiple=True, metavar="IP", help="The proxy's address (default: loopback); repeatable.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Answer to this host name too; repeatable.")
+def dashboard(db: str | None, host: str, port: int, hash_password: str | None, **options: Any) -> int:
+    """Serve the dashboard over the database, to this machine alone unless readers sign in."""
     from web import create_app
+    from web.ingest_auth import read_config
+    from web.security import LOOPBACK_HOSTS
     from web.serve import serve
+    from web.sign_in import SignIn, make_user, proxy_addresses, read_users
 
-    serve(
-        create_app(_database(db)), host=host, port=port, announce=lambda url: click.echo(f"dashboard: {url}", err=True)
+    if hash_password is not None:
+        click.echo(make_user(hash_password, click.prompt("Password", hide_input=True, err=True)))
+        return ExitCode.OK
+    ingest, passwords, header = options["ingest"], options["password_file"], options["proxy_header"] or ""
+    sign_in = SignIn(
+        users=read_users(passwords) if passwords else {},
+        proxy_header=header,
+        proxies=proxy_addresses(options["proxy_from"]) or frozenset({"127.0.0.1", "::1"}),
     )
+    app = create_app(
+        _database(db),
+        hosts={*LOOPBACK_HOSTS, *options["allow_host"]},
+        ingest=read_config(ingest) if ingest else None,
+        sign_in=sign_in if passwords or header else None,
+    )
+    serve(app, host=host, port=port, announce=lambda url: click.echo(f"dashboard: {url}", err=True))
     return ExitCode.OK
+
+
+@maos.command("demo-data")
+@_db_option
+@click.option("--runs", default=300, show_default=True, type=click.IntRange(1, 10_000), help="How many runs.")
+def demo_data(db: str | None, runs: int) -> int:
+    """Fill a database of its own with simulated runs, to see what the dashboard shows (default: .maos/demo.db)."""
+    from maos_bot import records
+
+    return records.fill(Path(db) if db else _database(None).with_name("demo.db"), runs=runs)
+
+
+@maos.command()
+@_db_option
+@click.option("--keep", metavar="AGE", required=True, help="How long runs are kept, such as 90d, 12w or 36h.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def prune(db: str | None, keep: str, as_json: bool) -> int:
+    """Forget runs that started longer ago than AGE, and shrink the database."""
+    from maos_bot import records
+
+    return records.prune(_database(db), keep=keep, as_json=as_json)
 
 
 @maos.command("cache")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +20,10 @@ from maos_bot.reporting.escape import clean
 from maos_bot.reporting.report import report_of
 from maos_bot.reporting.show_view import print_fits, print_history, print_run
 from maos_bot.store.baselines import fits
+from maos_bot.store.db import connect, explain
 from maos_bot.store.export import ExportFormat
 from maos_bot.store.export import export as write_export
+from maos_bot.store.prune import prune as forget_runs
 from maos_bot.store.queries import Queries
 from maos_bot.store.rows import RunFilter
 
@@ -48,6 +53,42 @@ def estimates(db: Path, *, count: int, as_json: bool) -> int:
         click.echo("no task has succeeded yet: `maos run` gives the first figures", err=True)
     else:
         print_fits(rows)
+    return ExitCode.OK
+
+
+DEMO_LABEL = "Simulated: "
+_AGE = re.compile(r"(\d{1,5})([hdw])")
+_SECONDS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+def prune(db: Path, *, keep: str, as_json: bool) -> int:
+    """Forget the runs that started longer ago than `keep`, such as `90d`; raises `ConfigError` where that is no age."""
+    age = _AGE.fullmatch(keep.strip().lower())
+    if age is None or int(age[1]) == 0:
+        raise ConfigError(f"--keep {keep!r} is no age", hint="write hours, days or weeks: 36h, 90d, 12w")
+    done = forget_runs(db, before=time.time() - int(age[1]) * _SECONDS[age[2]])
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    else:
+        freed = (done.bytes_before - done.bytes_after) / 2**20
+        click.echo(f"{done.runs} runs removed, {done.kept} kept, {freed:.1f} MiB freed", err=True)
+    return ExitCode.OK
+
+
+def fill(db: Path, *, runs: int) -> int:
+    """Write `runs` made-up runs that end now, in a repository of their own, into the database."""
+    from maos_bot.demo.runs import make_history
+    from maos_bot.store.ingest import Ingester
+
+    history = make_history(now=time.time(), count=runs, running=False, repository="demo/shop", label=DEMO_LABEL)
+    connection = connect(db, create=True)
+    with contextlib.closing(connection):
+        try:
+            Ingester(connection).write(event for events in history for event in events)
+        except sqlite3.Error as error:
+            raise explain(error, db) from error
+    click.echo(f"{runs} made-up runs are in {db}, in the repository demo/shop; none of them ran", err=True)
+    click.echo(f"next: maos dashboard --db {db}", err=True)
     return ExitCode.OK
 
 

@@ -15,10 +15,15 @@ from werkzeug.exceptions import HTTPException
 
 from maos_bot._version import __version__
 from maos_bot.errors import StoreError
-from web import words
-from web.routes import pages
+from web import history_routes, routes, run_routes, words
+from web.ingest_auth import IngestConfig
+from web.ingest_routes import ingest_blueprint
+from web.reports import Reports
 from web.security import LOOPBACK_HOSTS, protect
+from web.sign_in import SignIn, require
+from web.site import pages
 
+ROUTES: Final = (routes, run_routes, history_routes)  # loading them puts their pages on the blueprint
 HTMX_FILE: Final = "vendor/htmx-2.0.11-d6fdc75f.min.js"
 
 # No inline style, no evaluated attribute, no request elsewhere; pages come from here when the reader goes back.
@@ -40,21 +45,33 @@ HTMX_CONFIG: Final = {
 
 
 def create_app(
-    db_path: Path, *, clock: Callable[[], float] = time.time, hosts: Collection[str] = LOOPBACK_HOSTS
+    db_path: Path,
+    *,
+    clock: Callable[[], float] = time.time,
+    hosts: Collection[str] = LOOPBACK_HOSTS,
+    ingest: IngestConfig | None = None,
+    sign_in: SignIn | None = None,
 ) -> Flask:
-    """The dashboard over the database at `db_path`, which may not exist yet; it is only ever read.
+    """The dashboard over the database at `db_path`, which may not exist yet; it is only read, but for `/ingest`.
+
+    `/ingest` takes uploads, and is there only where `ingest` says from whom.
 
     `clock` gives the present in seconds since the epoch; `hosts` are the names it answers to beside loopback
-    addresses (`web.security`).
+    addresses (`web.security`). With `sign_in` readers have to say who they are; without, `web.serve` serves this
+    machine alone.
     """
     app = Flask(__name__, static_folder="static", template_folder="templates")
-    app.config.update(MAOS_DB=db_path, MAOS_CLOCK=clock, MAX_CONTENT_LENGTH=64 * 1024)
+    app.config.update(MAOS_DB=db_path, MAOS_CLOCK=clock, MAOS_REPORTS=Reports(), MAX_CONTENT_LENGTH=64 * 1024)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(_FILTERS)
     Htmx(app)
     protect(app, hosts=hosts)
+    if sign_in is not None:
+        require(app, sign_in)
     app.register_blueprint(pages)
+    if ingest is not None:
+        app.register_blueprint(ingest_blueprint(ingest, clock=clock))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StoreError, _store_error)
 
@@ -71,6 +88,7 @@ def create_app(
     def for_every_page() -> dict[str, Any]:
         return {
             "asset": asset,
+            "mark": words.mark,
             "htmx_file": HTMX_FILE,
             "htmx_config": json.dumps(HTMX_CONFIG),
             "version": __version__,

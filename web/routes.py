@@ -6,33 +6,34 @@ Every page is a link or a GET form first. A request by htmx gets the part of the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-from flask import Blueprint, Response, abort, current_app, redirect, render_template, stream_with_context, url_for
+from flask import Response, current_app, render_template, stream_with_context, url_for
 from htmx_flask import make_response, request  # type: ignore[import-untyped]
 
 from maos_bot.errors import StoreError
-from maos_bot.store.queries import Queries
-from web import run_page, runs_page, task_page
+from maos_bot.store.rows import LOST, RunFilter, RunRow
+from web import machine, run_list, runs_page
+from web.openapi import document
+from web.site import history, is_empty, is_missing, now, pages
 
-pages = Blueprint("pages", __name__)
-
-STOP_POLLING = 286  # htmx: put this in and don't ask again
+_FILES: Final = {"csv": run_list.as_csv, "json": run_list.as_json}
+_NOT_ENDED: Final = frozenset({"running", LOST})
+_MIMETYPES: Final = {"csv": "text/csv", "json": "application/json"}
 
 
 @pages.get("/")
 def runs() -> Any:
     """The list of runs, or how to make the first one."""
-    if _is_empty():
+    if is_empty():
         return render_template("empty.html")
-    form, where, problems = runs_page.read_form(request.args, now=_now())
+    form, where, problems = run_list.read_form(request.args, now=now())
     htmx = bool(request.htmx) and not request.htmx.history_restore_request
     if problems and htmx:
         # The list stays as it is; the note beside the fields says what is wrong with them.
         return make_response(" ".join(problems.values()), 422, retarget="#filter-note", push_url=False)
-    with _history() as queries:
-        page = runs_page.build(queries, now=_now(), form=form, where=where, problems=problems, link=_runs_url)
+    with history() as queries:
+        page = runs_page.build(queries, now=now(), form=form, where=where, problems=problems, link=_runs_url)
     if page is None:
         return render_template("empty.html")
     if htmx:
@@ -42,65 +43,80 @@ def runs() -> Any:
     return render_template("runs.html", page=page, form=page.form), 422 if problems else 200
 
 
-@pages.get("/runs/<run_id>")
-def run(run_id: str) -> Any:
-    """One run; the beginning of an id and `latest` lead to the run they mean."""
-    with _history() as queries:
-        full_id = _find(queries, run_id)
-        if full_id != run_id:
-            return redirect(url_for("pages.run", run_id=full_id))
-        page = run_page.build(queries, full_id, now=_now())
-    return render_template("run.html", page=page)
-
-
-@pages.get("/runs/<run_id>/live")
-def live(run_id: str) -> Any:
-    """What changed on the page of a running run after event number `after`: 204 where nothing did."""
-    after = request.args.get("after", 0, type=int)
-    with _history() as queries:
-        full_id = _find(queries, run_id)
-        row = queries.run(full_id)
-        if row.status == "running" and row.last_seq <= after:
-            return Response(status=204)
-        page = run_page.build(queries, full_id, now=_now())
-    return make_response(render_template("live.html", page=page), 200 if page.live else STOP_POLLING)
-
-
-@pages.get("/runs/<run_id>/tasks/<path:task>")
-def task(run_id: str, task: str) -> Any:
-    """A task within a run: its attempts and its log (of the last attempt, or of `?attempt=N`)."""
-    with _history() as queries:
-        full_id = _find(queries, run_id)
-        page = task_page.build(queries, full_id, task, attempt=request.args.get("attempt", type=int))
-        if page is None:
-            abort(404, f"Run {full_id} has no task {task!r}.")
-    return render_template("task.html", page=page)
-
-
-@pages.get("/runs/<run_id>/log/<path:task>")
-def log(run_id: str, task: str) -> Any:
-    """The whole stored output of one attempt (by default the last that printed) as plain text."""
-    attempt = request.args.get("attempt", type=int)
-    with _history() as queries:
-        _find(queries, run_id)
+@pages.get("/runs.<any(csv, json):kind>")
+def runs_file(kind: str) -> Any:
+    """All runs that the same filters leave, as CSV or JSON."""
+    form, where, problems = run_list.read_form(request.args, now=now())
+    if problems:
+        return {"problems": problems}, 422
+    if is_missing():
+        return Response("".join(_FILES[kind](iter(()))), mimetype=_MIMETYPES[kind])
+    with history():
+        pass  # what is wrong with the database is said before the answer begins
 
     def pieces() -> Iterator[str]:
-        with _history() as queries:
-            yield from queries.iter_output(run_id, task, attempt)
+        with history() as queries:
+            yield from _FILES[kind](run_list.every_run(queries, form, where))
 
-    return Response(stream_with_context(pieces()), mimetype="text/plain")
+    return Response(
+        stream_with_context(pieces()),
+        mimetype=_MIMETYPES[kind],
+        headers={"Content-Disposition": f'inline; filename="runs.{kind}"'},
+    )
+
+
+@pages.get("/badge.<any(svg, json):kind>")
+def badge(kind: str) -> Any:
+    """How the last ended run stands, of all or of `?repo=`, `?branch=`, as a picture or for shields.io."""
+    where = RunFilter(repository=_arg("repo"), branch=_arg("branch"))
+    row: RunRow | None = None
+    if not is_missing():
+        with history() as queries:
+            row = next((one for one in queries.runs(where, limit=10) if one.status not in _NOT_ENDED), None)
+    label = (_arg("label") or "maos")[:60]
+    message, colour, name = machine.badge_words(row)
+    if kind == "json":
+        return {"schemaVersion": 1, "label": label, "message": message, "color": name}
+    picture = render_template("badge.svg", badge=machine.badge(label, message, colour))
+    return Response(picture, mimetype="image/svg+xml", headers={"Cache-Control": "no-cache, max-age=60"})
+
+
+@pages.get("/failed.atom")
+def failed() -> Any:
+    """The last failed runs as a feed; `?repo=` and `?branch=` leave those of one."""
+    rows: list[RunRow] = []
+    if not is_missing():
+        with history() as queries:
+            where = RunFilter(status="failed", repository=_arg("repo"), branch=_arg("branch"))
+            rows = queries.runs(where, limit=machine.FEED_SIZE)
+    return Response(machine.feed(rows, base=request.host_url, now=now()), mimetype="application/atom+xml")
+
+
+@pages.get("/metrics")
+def metrics() -> Any:
+    """The history as figures for Prometheus."""
+    if is_missing():
+        return Response("", mimetype="text/plain; version=0.0.4")
+    with history() as queries:
+        return Response(machine.metrics(queries), mimetype="text/plain; version=0.0.4")
 
 
 @pages.get("/healthz")
 def healthz() -> Any:
     """For a supervisor: 200 while pages can be served, 503 with the reason where the history can't be read."""
-    if _is_missing():
+    if is_missing():
         return {"status": "ok", "runs": 0}
     try:
-        with _history() as queries:
+        with history() as queries:
             return {"status": "ok", "runs": queries.count_runs()}
     except StoreError as error:
         return {"status": "unavailable", "reason": error.message}, 503
+
+
+@pages.get("/openapi.json")
+def openapi() -> Any:
+    """What programs may ask."""
+    return document(ingest="ingest" in current_app.blueprints)
 
 
 @pages.get("/favicon.ico")
@@ -109,40 +125,10 @@ def favicon() -> Any:
     return current_app.send_static_file("maos.svg")
 
 
-@contextmanager
-def _history() -> Iterator[Queries]:
-    queries = Queries(current_app.config["MAOS_DB"], clock=current_app.config["MAOS_CLOCK"])
-    try:
-        yield queries
-    finally:
-        queries.close()
+def _arg(name: str) -> str | None:
+    return (request.args.get(name) or "").strip()[:250] or None
 
 
-def _now() -> float:
-    return float(current_app.config["MAOS_CLOCK"]())
-
-
-def _is_missing() -> bool:
-    """Whether nothing was ever written there: no file, or one that a first run has just begun to make."""
-    path = current_app.config["MAOS_DB"]
-    return not path.exists() or (path.is_file() and path.stat().st_size == 0)
-
-
-def _is_empty() -> bool:
-    if _is_missing():
-        return True
-    with _history() as queries:
-        return queries.latest_run_id() is None
-
-
-def _find(queries: Queries, run_id: str) -> str:
-    try:
-        return queries.find(run_id)
-    except StoreError as error:
-        queries.latest_run_id()  # raises where it is the database that can't be read, not the run that is missing
-        abort(404, f"{error.message.rpartition(': ')[2]}.")
-
-
-def _runs_url(form: runs_page.Form, *, before: str = "") -> str:
-    values: dict[str, Any] = {**form.query(before=before)}
-    return url_for("pages.runs", **values)
+def _runs_url(form: run_list.Form, *, before: str = "", kind: str = "", **changed: str) -> str:
+    values: dict[str, Any] = {**form.query(before=before, **changed)}
+    return url_for("pages.runs_file", kind=kind, **values) if kind else url_for("pages.runs", **values)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from markupsafe import Markup
 
 from maos_bot.model import RunStatus, TaskState
-from maos_bot.reporting.report import ReportBuilder, RunReport, TaskReport
+from maos_bot.reporting.report import RunReport, TaskReport
 from maos_bot.store.queries import Queries
-from maos_bot.store.rows import LOST, RunRow
+from maos_bot.store.rows import LOST, Baseline, RunRow
 from web import ansi, charts, timeline, words
-from web.runs_page import trigger_words
+from web.run_head import RunHead, head_of
 
 FAILURES_SHOWN: Final = 5
 LOG_LINES: Final = 14
+FOLD: Final = 200  # as many tasks are shown each; more are folded by stage
 _LOG_BYTES: Final = 16 * 1024
 _NOT_REACHED: Final = (TaskState.UPSTREAM_FAILED, TaskState.CANCELLED)
 
@@ -74,6 +75,7 @@ class TaskLine:
     team: str
     stage: int
     note: str
+    usd: float | None
     queued_s: float | None
     duration_s: float | None
     estimate_s: float | None
@@ -82,20 +84,49 @@ class TaskLine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Which of the tasks are shown: of one stage, in one state, from the `start`th on; all where nothing is asked."""
+
+    stage: int | None = None
+    state: str = ""
+    start: int = 0
+
+    @property
+    def made(self) -> bool:
+        return self.stage is not None or bool(self.state)
+
+    def query(self, start: int = 0) -> dict[str, Any]:
+        """The query string that leads here, or to other tasks of the same choice."""
+        values = {"stage": self.stage, "state": self.state or None, "start": start or None}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """The tasks on the page: each of them, or a line for each stage where there are too many."""
+
+    choice: Choice
+    total: int
+    matching: int
+    chart: charts.Timeline
+    lanes: tuple[timeline.LaneView, ...]
+    bands: tuple[timeline.StageBand, ...]
+    stages: tuple[timeline.StageLine, ...]
+    tasks: tuple[TaskLine, ...]
+    states: tuple[tuple[words.Mark, int], ...]
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+    @property
+    def band_rows(self) -> int:
+        return max((band.row + 1 for band in self.bands), default=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunPage:
     """Everything that `run.html` shows; figures as in `maos show --json`."""
 
-    run_id: str
-    name: str
-    mark: words.Mark
-    live: bool
-    last_seq: int
-    trigger: str
-    branch: str
-    sha: str
-    pull_request: int | None
-    workflow_url: str
-    started_at: float | None
+    head: RunHead
     headline: str
     explanation: str
     progress: Progress | None
@@ -109,33 +140,25 @@ class RunPage:
     peak_cpu_percent: float | None
     mode: str
     because: str
-    chart: charts.Timeline
-    lanes: tuple[timeline.LaneView, ...]
-    tasks: tuple[TaskLine, ...]
+    budget_usd: float | None
+    baseline: Baseline | None
+    change: str
+    shown: Shown
     about: tuple[tuple[str, str], ...]
-    spec_text: str
 
 
-def build(queries: Queries, run_id: str, *, now: float) -> RunPage:
-    """The page of the run with this full id, as of `now` (seconds since the epoch)."""
-    row = queries.run(run_id)
-    report = report_of_run(queries, row, now=now)
-    figures = report.to_json()
+def build(queries: Queries, row: RunRow, report: RunReport, *, now: float, choice: Choice) -> RunPage:
+    """The page of a run, as of `now` (seconds since the epoch)."""
+    run_id = row.run_id
+    figures = replace(report, tasks={}).to_json() | {
+        "sequential_s": rounded(report.sequential_s),
+        "speedup": rounded(report.speedup),
+    }
     failures = report.failures
-    chart = timeline.chart_of(report, live=row.status == RunStatus.RUNNING)
     usage = figures["usage"]
+    baseline = queries.baseline(row)
     return RunPage(
-        run_id=run_id,
-        name=report.name or run_id,
-        mark=words.mark(row.status),
-        live=row.status == RunStatus.RUNNING,
-        last_seq=report.last_seq,
-        trigger=_trigger(report),
-        branch=report.trigger.ref,
-        sha=report.trigger.sha,
-        pull_request=report.trigger.pull_request,
-        workflow_url=_web_address(report.trigger.url),
-        started_at=report.started_at,
+        head=head_of(row),
         headline=headline(report, row),
         explanation=explanation(report, row, now=now),
         progress=_progress(report) if row.status == RunStatus.RUNNING else None,
@@ -160,20 +183,46 @@ def build(queries: Queries, run_id: str, *, now: float) -> RunPage:
         peak_cpu_percent=figures["peak"]["cpu_percent"],
         mode=report.mode,
         because=report.chosen_because,
-        chart=chart,
-        lanes=timeline.lanes(report, chart),
-        tasks=tuple(_task_line(index, task, figures) for index, task in enumerate(report.tasks.values())),
+        budget_usd=report.budget.get("usd"),
+        baseline=baseline,
+        change=words.change(
+            row.wall_s if row.status == RunStatus.SUCCEEDED else None, baseline.wall_s if baseline else None
+        ),
+        shown=_shown(report, choice, live=row.status == RunStatus.RUNNING),
         about=_about(report, row),
-        spec_text=queries.spec_text(run_id),
     )
 
 
-def report_of_run(queries: Queries, row: RunRow, *, now: float | None) -> RunReport:
-    """The report of a stored run; a running one is as long as it has lasted by `now`, a lost one ends where it does."""
-    builder = ReportBuilder()
-    for event in queries.iter_events(row.run_id, with_output=False):
-        builder.add(event)
-    return builder.report(now=now if row.status == RunStatus.RUNNING else None)
+def rounded(value: float | None) -> float | None:
+    """As figures are rounded in `maos show --json`."""
+    return None if value is None else round(value, 6)
+
+
+def _shown(report: RunReport, choice: Choice, *, live: bool) -> Shown:
+    tasks = [
+        task
+        for task in report.tasks.values()
+        if (choice.stage is None or task.stage == choice.stage) and (not choice.state or task.state == choice.state)
+    ]
+    common: dict[str, Any] = {"choice": choice, "total": len(report.tasks), "matching": len(tasks)}
+    common["states"] = words.counts_of(report.counts)
+    if len(tasks) > FOLD and not choice.made:
+        chart, stages = timeline.stage_lines(report, live=live)
+        return Shown(chart=chart, lanes=(), bands=(), stages=stages, tasks=(), before=None, after=None, **common)
+    start = min(choice.start, max(0, len(tasks) - 1)) // FOLD * FOLD
+    some = tasks[start : start + FOLD]
+    chart = timeline.chart_of(report, some, live=live)
+    places = {id_: index for index, id_ in enumerate(report.tasks)}
+    return Shown(
+        chart=chart,
+        lanes=timeline.lanes(report, chart),
+        bands=timeline.stage_bands(report, chart),
+        stages=(),
+        tasks=tuple(_task_line(places[task.id], task) for task in some),
+        before=choice.query(start - FOLD) if start else None,
+        after=choice.query(start + FOLD) if start + FOLD < len(tasks) else None,
+        **common,
+    )
 
 
 def headline(report: RunReport, row: RunRow) -> str:
@@ -256,8 +305,8 @@ def tail(pieces: Iterable[str], *, limit: int) -> tuple[str, int]:
     return text, total
 
 
-def _task_line(index: int, task: TaskReport, figures: Mapping[str, Any]) -> TaskLine:
-    shown = figures["tasks"][task.id]
+def _task_line(index: int, task: TaskReport) -> TaskLine:
+    shown = task.to_json()
     note = task.reason or timeline.waited_words(task)
     if task.retry_in_s is not None:
         note = f"next attempt in {words.duration(task.retry_in_s)}: {task.reason}"
@@ -269,6 +318,7 @@ def _task_line(index: int, task: TaskReport, figures: Mapping[str, Any]) -> Task
         team=task.team,
         stage=task.stage,
         note=note,
+        usd=shown["usage"]["usd"],
         queued_s=shown["queued_s"],
         duration_s=shown["duration_s"],
         estimate_s=shown["estimate_s"],
@@ -338,15 +388,3 @@ def _about(report: RunReport, row: RunRow) -> tuple[tuple[str, str], ...]:
         ("As JSON", f"maos show {report.run_id} --json"),
     )
     return tuple((name, value) for name, value in pairs if value)
-
-
-def _trigger(report: RunReport) -> str:
-    trigger = report.trigger
-    if trigger.pull_request is not None and trigger.event.startswith("pull_request"):
-        return f"by {trigger.actor}" if trigger.actor else ""  # the number beside it says the rest
-    return trigger_words(trigger.event, trigger.actor)
-
-
-def _web_address(url: str) -> str:
-    """The address where it leads to the web: a link must not run anything."""
-    return url if url.startswith(("https://", "http://")) else ""

@@ -28,6 +28,7 @@ POLICY: Final = "; ".join(
     )
 )
 
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -52,6 +53,8 @@ def protect(app: Flask, *, hosts: Collection[str] = LOOPBACK_HOSTS) -> None:
         name = _name(request.host)
         if name not in allowed and not _is_loopback(name):
             abort(421, "This dashboard doesn't answer to that host name.")
+        if request.method not in _READING and _is_foreign():
+            abort(403, "A page of another site asked for this.")
 
     @app.after_request
     def add_headers(response: Response) -> Response:
@@ -62,6 +65,14 @@ def protect(app: Flask, *, hosts: Collection[str] = LOOPBACK_HOSTS) -> None:
             response.headers.setdefault("Cache-Control", "no-store")
             response.vary.add("HX-Request")
         return response
+
+
+def _is_foreign() -> bool:
+    """Whether a browser says that a page of another origin sent the request; programs say nothing."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        return True
+    origin = request.headers.get("Origin")
+    return origin is not None and origin.partition("://")[2].lower() != request.host.lower()
 
 
 def _name(host: str) -> str:

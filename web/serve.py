@@ -23,12 +23,14 @@ class Server:
     """A bound socket with the app behind it: `url` to open it at, `run()` until Ctrl-C, `close()`."""
 
     def __init__(self, app: Flask, *, host: str, port: int) -> None:
-        address = _loopback(host)
+        address = _address(host, signed_in=bool(app.config.get("MAOS_SIGN_IN")))
         if not 0 <= port <= 65535:
             raise ConfigError(f"there is no port {port}", hint="choose one from 1 to 65535, or 0 for any free one")
         self._open: dict[int, object] = {}  # every socket of the server, by its number
         try:
             self._server = create_server(app, map=self._open, host=address, port=port, threads=THREADS, ident=None)
+        except ValueError as error:  # a name that leads nowhere
+            raise ConfigError(f"can't listen on {host!r}: {error}", hint="give an address of this machine") from error
         except OSError as error:
             self._close_all()
             raise ConfigError(
@@ -73,8 +75,8 @@ class Server:
 def serve(app: Flask, host: str = "127.0.0.1", port: int = 8300, *, announce: Callable[[str], None]) -> None:
     """Serve `app` until Ctrl-C; `announce` gets the URL once the socket is bound (port 0 takes any free one).
 
-    Raises `ConfigError` where the port is taken, or the host isn't this machine's loopback: the dashboard has no
-    sign-in of its own.
+    Raises `ConfigError` where the port is taken, or the host isn't this machine's loopback and `app` asks nobody who
+    they are (`web.sign_in`).
     """
     server = Server(app, host=host, port=port)
     announce(server.url)
@@ -84,15 +86,16 @@ def serve(app: Flask, host: str = "127.0.0.1", port: int = 8300, *, announce: Ca
         server.close()
 
 
-def _loopback(host: str) -> str:
+def _address(host: str, *, signed_in: bool) -> str:
+    """The address to listen on: loopback, or any where readers sign in."""
     if host.lower() == "localhost":
         return "127.0.0.1"
     try:
-        if ipaddress.ip_address(host.strip("[]")).is_loopback:
+        if signed_in or ipaddress.ip_address(host.strip("[]")).is_loopback:
             return host.strip("[]")
     except ValueError:
         pass  # a name: refused like any address that others can reach
     raise ConfigError(
-        f"the dashboard doesn't listen on {host!r}: it has no sign-in, so it serves this machine alone",
-        hint="use --host 127.0.0.1, and reach it from elsewhere through `ssh -L` or a proxy that asks who is there",
+        f"the dashboard doesn't listen on {host!r}: nobody would be asked who they are",
+        hint="use --host 127.0.0.1 and `ssh -L`, or give --password-file or --proxy-header (docs/dashboard.md)",
     )

@@ -8,11 +8,15 @@ from typing import Final
 
 from markupsafe import Markup
 
-from maos_bot.model import TaskState
+from maos_bot.model import TaskState, Usage
 from maos_bot.reporting.report import RunReport, TaskReport
+from maos_bot.store import insight
 from maos_bot.store.queries import Queries
+from maos_bot.store.rows import RunRow
 from web import ansi, words
-from web.run_page import report_of_run, tail
+from web.run_page import tail
+from web.run_text import found_lines
+from web.tasks_page import STRIP, SparkBar, spark
 from web.timeline import waited_words
 
 LOG_LIMIT: Final = 256 * 1024  # characters of a log on the page; the plain text has all of it
@@ -76,21 +80,35 @@ class TaskPage:
     needed_by: tuple[Link, ...]
     demand: str
     local_command: str
+    repository: str
+    usage: Usage
+    bars: tuple[SparkBar, ...]
+    query: str
+    found: tuple[tuple[int, Markup], ...]
+    found_count: int
+    last_seq: int
 
 
-def build(queries: Queries, run_id: str, task_id: str, *, attempt: int | None = None) -> TaskPage | None:
-    """The page of one task of the run with this full id; None where the run has no such task.
+def build(
+    queries: Queries, row: RunRow, report: RunReport, task_id: str, *, attempt: int | None = None, query: str = ""
+) -> TaskPage | None:
+    """The page of one task of a run; None where the run has no such task.
 
-    `attempt` chooses whose log is shown; by default it is the last one's.
+    `attempt` chooses whose log is shown; by default it is the last one's. `query` leaves the lines that hold it.
     """
-    row = queries.run(run_id)
-    report = report_of_run(queries, row, now=None)
+    run_id = row.run_id
     task = report.tasks.get(task_id)
     if task is None:
         return None
     numbers = [one.attempt for one in task.attempt_list]
     last = 0 if task.state is TaskState.CACHED else numbers[-1] if numbers else None  # 0: as it was printed back then
     shown = attempt if attempt in numbers else last
+    going = task.state is TaskState.RUNNING and row.status == "running"
+    found: list[tuple[int, Markup]] = []
+    count = 0
+    if query and shown is not None:
+        found, count = found_lines(queries.output(run_id, task_id, shown), query)
+    past = insight.task_history(queries, task_id, row.repository, limit=STRIP)
     return TaskPage(
         run_id=run_id,
         run_name=report.name,
@@ -104,7 +122,7 @@ def build(queries: Queries, run_id: str, task_id: str, *, attempt: int | None = 
         basis=task.basis,
         headline=_headline(task),
         waited=_waited(task),
-        going=task.state is TaskState.RUNNING and row.status == "running",
+        going=going,
         attempts=tuple(
             AttemptLine(
                 number=one.attempt,
@@ -125,6 +143,13 @@ def build(queries: Queries, run_id: str, task_id: str, *, attempt: int | None = 
         needed_by=_links(report, tuple(one.id for one in report.tasks.values() if task_id in one.needs)),
         demand=", ".join(f"{name} {value:g}" for name, value in task.demand.items()),
         local_command=shlex.join(["maos", "run", *([report.spec_path] if report.spec_path else []), "--task", task.id]),
+        repository=row.repository,
+        usage=task.usage,
+        bars=spark(past),
+        query=query,
+        found=tuple(found),
+        found_count=count,
+        last_seq=row.last_seq,
     )
 
 

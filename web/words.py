@@ -5,9 +5,12 @@ A figure that isn't known is an em dash, never a zero. Time is passed in, so tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+from maos_bot.model import TaskState
 
 UNKNOWN: Final = "—"  # what stands for a figure nobody measured
 
@@ -48,6 +51,12 @@ _MARKS: Final = {
 def mark(state: str) -> Mark:
     """The mark of a task state or a run status; one we don't know keeps its own name."""
     return _MARKS.get(state) or Mark(state="other", word=state or "Unknown", icon="question")
+
+
+def counts_of(tasks: Mapping[TaskState, int]) -> tuple[tuple[Mark, int], ...]:
+    """How many tasks are in each state, with the state's mark, bad news first."""
+    order = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED, *TaskState)
+    return tuple((mark(state), tasks[state]) for state in dict.fromkeys(order) if tasks.get(state))
 
 
 def duration(seconds: float | None) -> str:
@@ -175,3 +184,16 @@ def parse_duration(text: str) -> float | None:
         else:
             return None
     return total if text.strip() else None
+
+
+def parse_usd(text: str) -> float | None:
+    """An amount in `0.5`, `$2`, `1.25`; None where the text says none."""
+    digits = text.strip().removeprefix("$").strip()
+    whole, _, part = digits.partition(".")
+    if (
+        not (whole or part)
+        or len(digits) > 12
+        or not all(not one or (one.isascii() and one.isdigit()) for one in (whole, part))
+    ):
+        return None
+    return float(digits)

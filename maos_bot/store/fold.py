@@ -74,6 +74,7 @@ class RunRecord:
     peak_cpu_percent: float | None = None
     peak_agents: int | None = None
     peak_tokens_per_minute: float | None = None
+    saved_s: float = 0.0  # what the tasks taken from the cache took when they ran
 
 
 @dataclass(kw_only=True, slots=True)
@@ -136,12 +137,28 @@ class UsageRecord:
 
 
 @dataclass(kw_only=True, slots=True)
+class SpendRecord:
+    """What one team of the run used of one model; `unpriced` as in `UsageRecord`."""
+
+    team: str
+    model: str
+    calls: int = 0
+    unpriced: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    usd: float = 0.0
+
+
+@dataclass(kw_only=True, slots=True)
 class Changes:
     """What was touched since the last look."""
 
     tasks: list[TaskRecord] = field(default_factory=list)
     attempts: list[AttemptRecord] = field(default_factory=list)
     usage: list[UsageRecord] = field(default_factory=list)
+    spend: list[SpendRecord] = field(default_factory=list)
 
 
 class RunFold:
@@ -156,6 +173,8 @@ class RunFold:
         self._changed_tasks: set[str] = set()
         self._changed_attempts: set[tuple[str, int]] = set()
         self._changed_usage: set[tuple[str, int, str]] = set()
+        self._spend: dict[tuple[str, str], SpendRecord] = {}
+        self._changed_spend: set[tuple[str, str]] = set()
 
     def add(self, event: RunEvent) -> None:
         """Take one event in; each `seq` must be larger than the one before."""
@@ -174,10 +193,12 @@ class RunFold:
             tasks=[self._tasks[key] for key in sorted(self._changed_tasks)],
             attempts=[self._attempts[key] for key in sorted(self._changed_attempts)],
             usage=[self._usage[key] for key in sorted(self._changed_usage)],
+            spend=[self._spend[key] for key in sorted(self._changed_spend)],
         )
         self._changed_tasks.clear()
         self._changed_attempts.clear()
         self._changed_usage.clear()
+        self._changed_spend.clear()
         return changes
 
     def _run_started(self, event: RunStarted) -> None:
@@ -233,6 +254,7 @@ class RunFold:
             last = self._attempts.get((event.task, task.attempts))
             took = (last.duration_s or 0.0) if last else 0.0
             self.run.sequential_s += took if event.saved_s is None else event.saved_s
+            self.run.saved_s += event.saved_s or 0.0
 
     def _usage_recorded(self, event: UsageRecorded) -> None:
         key = (event.task, event.attempt, event.model)
@@ -240,10 +262,12 @@ class RunFold:
         if record is None:
             record = self._usage[key] = UsageRecord(task=event.task, attempt=event.attempt, model=event.model)
         self._changed_usage.add(key)
+        spent = self._spent(event)
         record.calls += 1
+        spent.calls += 1
         used = event.usage
         tokens = used.input_tokens + used.output_tokens + used.cache_read_tokens + used.cache_write_tokens
-        for total in (self.run, record):
+        for total in (self.run, record, spent):
             total.input_tokens += used.input_tokens
             total.output_tokens += used.output_tokens
             total.cache_read_tokens += used.cache_read_tokens
@@ -251,10 +275,20 @@ class RunFold:
         self.run.tokens += tokens
         _pay(self.run, used)
         _pay(record, used)
+        _pay(spent, used)
         if event.task and event.attempt:  # else the run's own: planning, reviewing
             attempt = self._attempt(event.task, event.attempt)
             attempt.tokens += tokens
             _pay(attempt, used)
+
+    def _spent(self, event: UsageRecorded) -> SpendRecord:
+        task = self._tasks.get(event.task)
+        key = (task.team if task else "", event.model)
+        record = self._spend.get(key)
+        if record is None:
+            record = self._spend[key] = SpendRecord(team=key[0], model=key[1])
+        self._changed_spend.add(key)
+        return record
 
     def _resource_sampled(self, event: ResourceSampled) -> None:
         if event.task:
@@ -308,7 +342,7 @@ class RunFold:
     }
 
 
-def _pay(payer: RunRecord | AttemptRecord | UsageRecord, used: Usage) -> None:
+def _pay(payer: RunRecord | AttemptRecord | UsageRecord | SpendRecord, used: Usage) -> None:
     if used.usd is None:
         payer.unpriced += 1
     else:

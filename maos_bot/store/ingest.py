@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from operator import attrgetter
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Final
 from maos_bot.events import OutputChunk, ResourceSampled, RunEvent
 from maos_bot.model import TaskState
 from maos_bot.store.codec import body_of, clean, spec_text_of
-from maos_bot.store.fold import RunFold, RunRecord
+from maos_bot.store.fold import RunFold, RunRecord, SpendRecord
 from maos_bot.store.migrations import KINDS
+from maos_bot.store.search import index_run
 from maos_bot.store.stream import read_stream
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ _SAVE_USAGE: Final = (
     "INSERT OR REPLACE INTO usage (run, task, attempt, model, calls, unpriced, input_tokens, output_tokens,"
     " cache_read_tokens, cache_write_tokens, usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_SAVE_SPEND: Final = (
+    "INSERT OR REPLACE INTO spend (run, team, model, started_at, repository, pull_request, calls, unpriced,"
+    " input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, usd)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 def ingest(db: Database, events: Iterable[RunEvent]) -> int:
@@ -102,12 +108,17 @@ class Ingester:
         self._names: dict[str, int] = {}
         self._runs: dict[str, _OpenRun] = {}
 
-    def write(self, events: Iterable[RunEvent]) -> int:
-        """Store `events` in one transaction; how many were new. See `ingest` for errors."""
+    def write(self, events: Iterable[RunEvent], *, check: Callable[[], None] | None = None) -> int:
+        """Store `events` in one transaction; how many were new. See `ingest` for errors.
+
+        What `check` raises, looking at the database as it would be, undoes it all.
+        """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             stored = sum(self._write_chunk(chunk) for chunk in _chunks(events))
+            if check is not None:
+                check()
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -140,6 +151,7 @@ class Ingester:
                 run.fold.add(event)
         self._save(run)
         if run.fold.run.finished_at is not None:
+            index_run(self._connection, run.id)
             del self._runs[run_id]
         return len(ordered)
 
@@ -229,7 +241,7 @@ class Ingester:
             connection.executemany(_ADD_OUTPUT, output)
 
     def _fold_anew(self, run_id: str, run: _OpenRun) -> None:
-        for table in ("tasks", "attempts", "usage"):
+        for table in ("tasks", "attempts", "usage", "spend"):
             self._connection.execute(f"DELETE FROM {table} WHERE run = ?", (run.id,))
         run.fold = RunFold()
         self._fold_stored(run_id, run)
@@ -314,6 +326,8 @@ class Ingester:
                     for u in changes.usage
                 ],
             )
+        if changes.spend:
+            self._save_spend(run, changes.spend)
         counts = [fold.counts[state] for state in TaskState]
         head = (run.spec, *_HEAD_VALUES(fold.run))
         if head == run.saved_head:
@@ -324,6 +338,30 @@ class Ingester:
             values[number] = clean(values[number])
         connection.execute(_SAVE_RUN, (*values, run.spec, *counts, run.id))
         run.saved_head = head
+
+    def _save_spend(self, run: _OpenRun, records: Sequence[SpendRecord]) -> None:
+        head = run.fold.run
+        self._connection.executemany(
+            _SAVE_SPEND,
+            [
+                (
+                    run.id,
+                    clean(s.team),
+                    clean(s.model),
+                    head.started_at,
+                    clean(head.repository),
+                    head.pull_request,
+                    s.calls,
+                    s.unpriced,
+                    s.input_tokens,
+                    s.output_tokens,
+                    s.cache_read_tokens,
+                    s.cache_write_tokens,
+                    s.usd,
+                )
+                for s in records
+            ],
+        )
 
     def _name(self, text: str) -> int:
         known = self._names.get(text)

@@ -251,6 +251,76 @@ _VIEWS: Final = (
     """,
 )
 
+_DASHBOARD: Final = (
+    # A task's history in a repository, newest last; carries the figures, so that estimates and the page of tasks over
+    # time read nothing else, and leads from one task of a repository to the next.
+    "DROP INDEX attempts_history",
+    """
+    CREATE INDEX attempts_history
+    ON attempts (repository, task, started_at, state, duration_s, queued_s, usd, unpriced)
+    WHERE duration_s IS NOT NULL
+    """,
+    # The run that another is compared with (`Queries.baseline`).
+    """
+    CREATE INDEX runs_baseline ON runs (repository, name, branch, started_at, wall_s)
+    WHERE status = 'succeeded'
+    """,
+    "CREATE INDEX runs_failed ON runs (started_at) WHERE status = 'failed'",
+    "ALTER TABLE runs ADD COLUMN saved_s REAL NOT NULL DEFAULT 0",
+    """
+    UPDATE runs SET saved_s = ifnull((
+        SELECT sum(json_extract(e.body, '$.saved_s')) FROM events e
+        WHERE e.run = runs.id AND e.kind = 5 AND e.body != ''
+    ), 0) WHERE tasks_cached > 0
+    """,
+    "CREATE INDEX runs_saved ON runs (started_at, saved_s, tasks_cached) WHERE tasks_cached > 0",
+    # What a run spent, by team and model: usage by attempt is too much to add up for a page over months.
+    """
+    CREATE TABLE spend (
+        run INTEGER NOT NULL REFERENCES runs(id),
+        team TEXT NOT NULL,
+        model TEXT NOT NULL,
+        started_at REAL NOT NULL,
+        repository TEXT NOT NULL,
+        pull_request INTEGER,
+        calls INTEGER NOT NULL,
+        unpriced INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cache_read_tokens INTEGER NOT NULL,
+        cache_write_tokens INTEGER NOT NULL,
+        usd REAL NOT NULL,
+        PRIMARY KEY (run, team, model)
+    ) WITHOUT ROWID
+    """,
+    """
+    INSERT INTO spend
+    SELECT u.run, ifnull(n.name, ''), m.name, r.started_at, r.repository, r.pull_request, sum(u.calls), sum(u.unpriced),
+           sum(u.input_tokens), sum(u.output_tokens), sum(u.cache_read_tokens), sum(u.cache_write_tokens), sum(u.usd)
+    FROM usage u JOIN runs r ON r.id = u.run JOIN names m ON m.id = u.model
+    LEFT JOIN tasks t ON t.run = u.run AND t.task = u.task LEFT JOIN names n ON n.id = t.team
+    GROUP BY u.run, ifnull(n.name, ''), m.name
+    """,
+    """
+    CREATE INDEX spend_started ON spend (started_at, repository, pull_request, team, model, calls, unpriced,
+        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, usd)
+    """,
+    # Search: the words of each run, and of the end of what its attempts printed. The index holds no text and can't
+    # forget: what it finds counts only where `documents` still has the number, and numbers are never used twice.
+    """
+    CREATE TABLE documents (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run INTEGER NOT NULL REFERENCES runs(id),
+        task INTEGER REFERENCES names(id),
+        attempt INTEGER
+    )
+    """,
+    "CREATE INDEX documents_run ON documents (run)",
+    "CREATE VIRTUAL TABLE search USING fts5(text, content='', detail=none, tokenize='unicode61 remove_diacritics 2')",
+    "INSERT INTO documents (run) SELECT id FROM runs WHERE finished_at IS NOT NULL ORDER BY started_at",
+    "INSERT INTO search (rowid, text) SELECT d.id, r.words FROM documents d JOIN runs r ON r.id = d.run",
+)
+
 
 def first_tables(db: Database) -> None:
     """Step 1: the stream, the tables folded from it, and the views."""
@@ -259,8 +329,17 @@ def first_tables(db: Database) -> None:
     db.table("kinds").insert_all({"id": number, "name": name} for name, number in KINDS.items())
 
 
+def for_the_dashboard(db: Database) -> None:
+    """Step 2: what the dashboard's pages read: baselines, tasks over time, spending, search.
+
+    It is filled from what is there; of older runs the search knows name, branch, commit and actor, not their logs.
+    """
+    for statement in _DASHBOARD:
+        db.execute(statement)
+
+
 Step = Callable[["Database"], None]
-STEPS: Final[tuple[Step, ...]] = (first_tables,)
+STEPS: Final[tuple[Step, ...]] = (first_tables, for_the_dashboard)
 SCHEMA_VERSION: Final = len(STEPS)
 
 

@@ -12,15 +12,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from maos_bot.errors import StoreError
-from maos_bot.events import ResourceSampled, RunEvent
+from maos_bot.events import ResourceSampled, RunEvent, UsageRecorded
 from maos_bot.model import RunStatus, TaskState
+from maos_bot.store.codec import event_of
 from maos_bot.store.db import connect_read_only, explain
-from maos_bot.store.rows import LOST, AttemptRow, RunFilter, RunRow, RunSort, StoreStatus
-from maos_bot.store.stream import read_stream
+from maos_bot.store.migrations import KINDS
+from maos_bot.store.rows import LOST, MAIN_BRANCHES, AttemptRow, Baseline, RunFilter, RunRow, RunSort, StoreStatus
+from maos_bot.store.stream import read_decisions, read_stream
 
 LOST_AFTER_S: Final = 30.0
 
@@ -36,6 +39,8 @@ _SORT_COLUMNS: Final = {
     RunSort.COST: "usd",
     RunSort.TOKENS: "tokens",
 }
+# Named, or SQLite may choose to read all runs and put them in order.
+_NEWEST_FIRST: Final = "runs INDEXED BY runs_started ORDER BY started_at DESC, id DESC"
 _LATEST: Final = "latest"
 
 
@@ -97,7 +102,7 @@ class Queries:
 
     def latest_run_id(self) -> str | None:
         """The id of the run that started last; None where there is none."""
-        rows = self._all("SELECT run_id FROM runs ORDER BY started_at DESC, id DESC LIMIT 1")
+        rows = self._all(f"SELECT run_id FROM {_NEWEST_FIRST} LIMIT 1")
         return str(rows[0][0]) if rows else None
 
     def find(self, run_id: str) -> str:
@@ -154,6 +159,21 @@ class Queries:
                 agents=agents,
                 tokens_per_minute=tokens_per_minute,
             )
+
+    def usage_events(self, run_id: str) -> list[UsageRecorded]:
+        """The model turns of a run, in order."""
+        full_id = self.find(run_id)
+        rows = self._rows(
+            "SELECT e.seq, e.at, n.name, e.attempt, e.body FROM events e LEFT JOIN names n ON n.id = e.task"
+            " WHERE e.run = ? AND e.kind = ? ORDER BY e.seq",
+            (self._number(full_id), KINDS["UsageRecorded"]),
+        )
+        found = []
+        for seq, at, task, attempt, body in rows:
+            event = event_of("UsageRecorded", run_id=full_id, seq=seq, at=at, task=task, attempt=attempt, body=body)
+            if isinstance(event, UsageRecorded):
+                found.append(event)
+        return found
 
     def last_seq(self, run_id: str) -> int:
         """The `seq` of the last stored event: what a poller compares to see whether there is news."""
@@ -285,12 +305,94 @@ class Queries:
         )
         return [str(row[0]) for row in rows]
 
+    def previous(self, row: RunRow) -> str | None:
+        """The id of the last run before this one that has its name and repository; None for the first."""
+        rows = self._all(
+            "SELECT run_id FROM runs WHERE repository = ? AND started_at < ? AND name = ?"
+            " ORDER BY started_at DESC LIMIT 1",
+            (row.repository, row.started_at, row.name),
+        )
+        return str(rows[0][0]) if rows else None
+
+    def log_tail(self, run_id: str, *, limit: int) -> tuple[list[tuple[str, int, str]], bool]:
+        """The end of what a run's tasks printed, together `limit` characters or a little more: (task, attempt, text)
+        in order, and whether that is all."""
+        rows = self._rows(
+            "SELECT n.name, o.attempt, o.text FROM output o JOIN names n ON n.id = o.task WHERE o.run = ?"
+            " ORDER BY o.seq DESC",
+            (self._number(self.find(run_id)),),
+        )
+        found: list[tuple[str, int, str]] = []
+        size = 0
+        for row in rows:
+            if size >= limit:
+                return list(reversed(found)), False
+            found.append(row)
+            size += len(row[2])
+        return list(reversed(found)), True
+
+    def iter_log(self, run_id: str) -> Iterator[tuple[str, int, str]]:
+        """All that a run's tasks printed, in order: (task, attempt, text)."""
+        yield from self._rows(
+            "SELECT n.name, o.attempt, o.text FROM output o JOIN names n ON n.id = o.task WHERE o.run = ?"
+            " ORDER BY o.seq",
+            (self._number(self.find(run_id)),),
+        )
+
+    def output_after(self, run_id: str, task: str, attempt: int, seq: int) -> list[tuple[int, str]]:
+        """What an attempt printed after event `seq`, in pieces with their numbers, at most 2,000 of them."""
+        return self._all(
+            "SELECT seq, text FROM output WHERE run = ? AND task = ? AND attempt = ? AND seq > ?"
+            " ORDER BY seq LIMIT 2000",
+            (self._number(self.find(run_id)), self._name(task), attempt, seq),
+        )
+
+    def is_running(self, run_id: str, task: str, attempt: int) -> bool:
+        """Whether this attempt has begun and not ended, as far as is stored."""
+        rows = self._all(
+            "SELECT finished_at IS NULL FROM attempts WHERE run = ? AND task = ? AND attempt = ?",
+            (self._number(self.find(run_id)), self._name(task), attempt),
+        )
+        return bool(rows and rows[0][0])
+
+    def decisions(self, run_id: str, *, after_seq: int, limit: int) -> list[RunEvent]:
+        """At most `limit` events of a run after `after_seq` that are neither output nor measurements, in order."""
+        full_id = self.find(run_id)
+        return list(
+            islice(read_decisions(self._connection, self._number(full_id), full_id, after_seq=after_seq), limit)
+        )
+
+    def baseline(self, row: RunRow) -> Baseline | None:
+        """What this run is compared with; None where there is nothing.
+
+        That is the last run before it that succeeded, of the same name and repository: on the same branch, else on a
+        main branch (`MAIN_BRANCHES`).
+        """
+        for branch in dict.fromkeys((row.branch, *MAIN_BRANCHES)):
+            found = self._all(
+                "SELECT run_id, wall_s FROM runs WHERE repository = ? AND name = ? AND branch = ?"
+                " AND status = 'succeeded' AND started_at < ? ORDER BY started_at DESC LIMIT 1",
+                (row.repository, row.name, branch, row.started_at),
+            )
+            if found:
+                return Baseline(run_id=found[0][0], branch=branch, wall_s=found[0][1])
+        return None
+
+    def status_counts(self) -> dict[str, int]:
+        """How many runs there are of each stored status."""
+        # Counted along the index of statuses: its entries are small.
+        return {row[0]: row[1] for row in self._rows("SELECT status, count(*) FROM runs GROUP BY status")}
+
+    def ask(self, sql: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query that another module of this package has written; never of a reader's words."""
+        return list(self._rows(sql, values))
+
     def status(self) -> StoreStatus:
         """Size, schema and freshness of the database."""
         row = self._all(
             "SELECT (SELECT page_count FROM pragma_page_count) * (SELECT page_size FROM pragma_page_size),"
             " (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM runs),"
-            " (SELECT last_event_at FROM runs ORDER BY started_at DESC, id DESC LIMIT 1)"
+            f" (SELECT last_event_at FROM {_NEWEST_FIRST} LIMIT 1)"
         )[0]
         return StoreStatus(
             path=str(self._path),

@@ -9,6 +9,8 @@ from typing import Final
 
 from maos_bot.model import TaskState
 
+# A trigger doesn't say which branch is the repository's default: these are the names that it has.
+MAIN_BRANCHES: Final = ("main", "master", "trunk")
 LOST: Final = "lost"  # the status of a run that neither ended nor gave a sign of life for a while
 
 
@@ -89,6 +91,7 @@ class RunRow:
     peak_cpu_percent: float | None
     peak_agents: int | None
     peak_tokens_per_minute: float | None
+    saved_s: float
     tasks: Mapping[TaskState, int]
 
     @property
@@ -100,6 +103,15 @@ class RunRow:
     def is_complete(self) -> bool:
         """Whether no event up to the last stored one is missing."""
         return self.events == self.last_seq
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baseline:
+    """The run that another is compared with, and how long it took in seconds."""
+
+    run_id: str
+    branch: str
+    wall_s: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

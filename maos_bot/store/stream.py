@@ -29,13 +29,14 @@ def read_stream(
 
     Without `output` there are no `OutputChunk`s; without `output_text` they are there with an empty text.
     """
-    parts = [_decisions(connection, run, run_id, after_seq), _samples(connection, run, run_id, after_seq)]
+    parts = [read_decisions(connection, run, run_id, after_seq=after_seq), _samples(connection, run, run_id, after_seq)]
     if output:
         parts.append(_output(connection, run, run_id, after_seq, text=output_text))
     return heapq.merge(*parts, key=_BY_SEQ)
 
 
-def _decisions(connection: sqlite3.Connection, run: int, run_id: str, after_seq: int) -> Iterator[RunEvent]:
+def read_decisions(connection: sqlite3.Connection, run: int, run_id: str, *, after_seq: int = 0) -> Iterator[RunEvent]:
+    """Its events that are neither output nor measurements."""
     rows = connection.execute(
         "SELECT e.seq, e.at, e.kind, n.name, e.attempt, e.body,"
         " CASE e.kind WHEN 1 THEN (SELECT s.text FROM runs r JOIN specs s ON s.id = r.spec WHERE r.id = e.run) END"

@@ -44,14 +44,16 @@ class Watched:
         refused = self.page.evaluate("window.refused || []")
         assert (self.faults, refused) == ([], [])
 
-    def axe(self) -> None:
-        """Fails where axe-core finds the page hard to use."""
+    def axe(self, *, only: str = "") -> None:
+        """Fails where axe-core finds the page hard to use, by all of its rules or by one."""
         if not AXE.exists():
             _missing("axe-core is not installed: run `make stand-ins`")
         self.page.evaluate(AXE.read_text(encoding="utf-8"))
         found = self.page.evaluate(
-            "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
-            ".map(v => ({rule: v.id, nodes: v.nodes.map(n => n.html + ' | ' + n.failureSummary)}))"
+            "async only => (await axe.run(document, {resultTypes: ['violations'],"
+            " ...(only ? {runOnly: {type: 'rule', values: [only]}} : {})}))"
+            ".violations.map(v => ({rule: v.id, nodes: v.nodes.map(n => n.html + ' | ' + n.failureSummary)}))",
+            only,
         )
         assert found == [], json.dumps(found, indent=1)[:4000]
 

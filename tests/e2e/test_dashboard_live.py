@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from maos_bot.events import RunEvent
+from maos_bot.events import OutputChunk, RunEvent
 from maos_bot.store.writer import StoreWriter
 from tests.e2e.dashboard import PHONE, chromium, serving, watched
 from tests.factories import make_run
@@ -91,4 +91,22 @@ def test_nothing_is_sent_while_nothing_changes(browser: Browser, tmp_path: Path)
         with page.expect_response("**/live?*") as answer:
             pass
         assert answer.value.status == 204
+        seen.check()
+
+
+def test_the_log_of_a_running_task_grows_where_it_is_read(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "maos.db"
+    whole = make_run(cut_at=30.0)
+    chunks = [index for index, event in enumerate(whole) if type(event) is OutputChunk and event.task == "install"]
+    events = happening_now(whole, chunks[0])
+    add(path, events[: chunks[0] + 1])
+    with serving(path) as url, watched(browser, url) as seen:
+        page = seen.page
+        page.goto(f"{url}runs/{events[0].run_id}/tasks/install")
+        assert "Successfully installed" not in page.inner_text("#log")
+        add(path, events[chunks[0] + 1 :])
+        page.wait_for_function("() => document.querySelector('#log').innerText.includes('Successfully installed')")
+        page.wait_for_selector("#live-note >> text=It has ended")
+        assert page.locator("#log input").count() == 0
+        seen.axe()
         seen.check()

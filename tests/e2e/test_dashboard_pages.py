@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from maos_bot.demo.pipeline import PIPELINE, Ending, renamed
 from maos_bot.model import Trigger
 from tests.e2e.dashboard import PHONE, WIDE, chromium, serving, watched
 from tests.factories import make_history, make_run, store_runs
-from tests.pipeline import PIPELINE, Ending, renamed
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+RUN_PARTS = ("graph", "resources", "log", "events", "teams", "spec")
+OVER_TIME = ("tasks", "history", "compare", "usage", "search", "status")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
 
@@ -39,21 +41,31 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             "failed": f"{url}runs/{failed}",
             "running": f"{url}runs/{running}",
             "task": f"{url}runs/{failed}/tasks/unit-api",
+            "found": f"{url}runs/{failed}/tasks/unit-api?q=orders",
+            **{part: f"{url}runs/{failed}/{part}" for part in RUN_PARTS},
+            "tasks": f"{url}tasks",
+            "history": f"{url}tasks/unit-api?repo=acme/shop",
+            "compare": f"{url}compare?b={failed}",
+            "usage": f"{url}usage",
+            "search": f"{url}search?q=AssertionError",
+            "status": f"{url}status",
             "missing": f"{url}runs/nope",
         }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-@pytest.mark.parametrize("name", ["runs", "failed", "running", "task"])
+@pytest.mark.parametrize("name", ["runs", "failed", "running", "task", "found", *RUN_PARTS, *OVER_TIME])
 def test_a_page_is_accessible_fits_and_does_nothing_it_must_not(
-    browser: Browser, site: dict[str, str], name: str, size: tuple[int, int], scheme: str
+    browser: Browser, site: dict[str, str], name: str, size: tuple[int, int]
 ) -> None:
-    with watched(browser, site[""], size=size, scheme=scheme) as seen:
+    with watched(browser, site[""], size=size) as seen:
         seen.page.goto(site[name])
         for summary in seen.page.locator("summary").all():
             summary.click()
         seen.axe()
+        assert seen.overflow() <= 0
+        seen.page.emulate_media(color_scheme="dark")
+        seen.axe(only="color-contrast")  # all else is the same in the dark
         assert seen.overflow() <= 0
         seen.check()
 
@@ -85,7 +97,7 @@ def test_without_scripts_filters_paging_and_links_work(browser: Browser, site: d
         assert {row.inner_text().split()[0] for row in rows.all()} == {"Failed"}
         rows.first.locator("a.name").click()
         assert page.locator(".failure .log").count() >= 1
-        assert page.locator(".lane-bars").count() == 12
+        assert page.locator(".lanes .lane-bars").count() == 12
         page.locator("#tasks a.name").nth(4).click()
         assert "test_total_is_rounded" in page.inner_text(".log.full")
         page.goto(site["runs"])
@@ -99,7 +111,7 @@ def test_without_scripts_a_running_run_says_how_to_see_more(browser: Browser, si
     with watched(browser, site[""], scripts=False) as seen:
         seen.page.goto(site["running"])
         seen.page.click("text=Load the page again")
-        assert seen.page.locator(".lane-bars").count() == 12
+        assert seen.page.locator(".lanes .lane-bars").count() == 12
 
 
 def test_filters_take_effect_as_they_are_typed_and_going_back_undoes_them(
@@ -144,13 +156,20 @@ def test_the_keyboard_reaches_the_content_the_filters_and_the_runs(browser: Brow
         page.goto(site["runs"])
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
+        header = set()
+        for _ in range(8):
+            page.keyboard.press("Tab")
+            header.add(page.evaluate("document.activeElement.id"))
+        assert "find-q" in header
+        page.focus(".skip")
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.id") == "main"
         reached = set()
-        for _ in range(45):
+        for _ in range(70):
             page.keyboard.press("Tab")
             reached.add(page.evaluate("document.activeElement.id || document.activeElement.closest('ol')?.className"))
-        assert {"strip", "f-text", "f-status", "f-branch", "f-pr", "f-since", "f-min"} <= reached
+        fields = {f"f-{name}" for name in ("text", "status", "repo", "branch", "pr", "since", "min", "cost", "sort")}
+        assert {"strip"} | fields <= reached
         assert any(str(name).startswith("run-") for name in reached)
 
 
@@ -174,4 +193,34 @@ def test_hostile_text_does_nothing_in_a_browser(browser: Browser, tmp_path: Path
         assert page.locator("img").count() == 0
         page.click("text=Plain text")
         assert page.evaluate("document.contentType") == "text/plain"
+        seen.check()
+
+
+def test_without_scripts_every_page_is_a_link_away(browser: Browser, site: dict[str, str]) -> None:
+    with watched(browser, site[""], scripts=False) as seen:
+        page = seen.page
+        page.goto(site["failed"])
+        for name in ("Graph", "Resources", "Log", "Events", "Teams", "Spec"):
+            page.click(f".tabs >> text={name}")
+            assert page.inner_text(".tabs [aria-current]") == name
+        page.click(".top nav >> text=Usage")
+        assert "By model" in page.inner_text("main")
+        page.click(".top nav >> text=Tasks")
+        page.click("main >> a.name:text-is('unit-web')")
+        page.click("text=Flaky commits")
+        assert page.locator("tbody tr").count() >= 2
+        page.click(".top nav >> text=Compare")
+        assert "in another state" in page.inner_text("main")
+        page.fill("#find-q", "AssertionError")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        assert page.locator(".hits li").count() == 3
+
+
+def test_the_keyboard_opens_a_task_of_the_graph(browser: Browser, site: dict[str, str]) -> None:
+    with watched(browser, site[""]) as seen:
+        seen.page.goto(site["graph"])
+        seen.page.focus(".node >> nth=4")
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_url("**/tasks/**")
         seen.check()

@@ -185,7 +185,8 @@ class Schedule:
                 self._start(heapq.heappop(self._ready)[1], 1)
             retry_at = self._retries[0][0] if self._retries and len(self._going) < self._width else float("inf")
             if not self._going or retry_at <= self._going[0][0]:
-                self._now, task, attempt = heapq.heappop(self._retries)
+                due, task, attempt = heapq.heappop(self._retries)
+                self._now = max(self._now, due)  # it may have waited for a slot
                 self._start(task, attempt)
             else:
                 self._now, task, attempt = heapq.heappop(self._going)
