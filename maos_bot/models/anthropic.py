@@ -62,9 +62,13 @@ class AnthropicProvider:
             async with response.parse() as stream:
                 async for event in stream:
                     reading.take(event, time.monotonic() - begun)
-        except Exception as error:  # noqa: BLE001 - told apart there; what is none of the SDK's is raised again
+        except Exception as error:
             raise provider_error(
-                error, self.name, begun=reading.first_s is not None, usage=reading.usage(), rate=rate if rate.limits else None
+                error,
+                self.name,
+                begun=reading.first_s is not None,
+                usage=reading.usage(),
+                rate=rate if rate.limits else None,
             ) from error
         if not reading.ended:
             raise ProviderError(

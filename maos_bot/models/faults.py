@@ -65,7 +65,7 @@ def fault_of_status(status: int, kind: str = "", message: str = "") -> Fault:
 def provider_error(
     error: Exception, provider: str, *, begun: bool, usage: Usage | None = None, rate: RateState | None = None
 ) -> ProviderError:
-    """What an SDK raised, as ours. `begun` says that an answer had begun to come. A defect of ours is raised as it is."""
+    """What an SDK raised, as ours. `begun`: an answer had begun to come. A defect of ours is raised as it is."""
     names = {each.__name__ for each in type(error).__mro__}
     status = getattr(error, "status_code", None)
     headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
