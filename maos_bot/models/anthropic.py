@@ -1,6 +1,6 @@
 """Anthropic's Messages API through its own SDK, imported with the first turn; the SDK's own retries are off.
 
-The cache: tools and the shared prefix come first and end in a `cache_control` mark; a second mark is on the last message, so
+The cache: tools and the shared prefix come first and end in a `cache_control` mark; a second is on the last message, so
 that a conversation's own beginning is read back from the cache turn by turn.
 """
 

@@ -41,7 +41,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spent:
-    """One try and what it cost. `known` is False where the provider sent no usage: then the tokens are 0, not measured."""
+    """One try and what it cost. `known` is False where the provider sent no usage: its tokens are not measured."""
 
     task: str
     target: Target
@@ -182,7 +182,7 @@ class ModelClient:
             raise
         finally:
             now = self._clock()
-            self._rates.settle(debit, _used(amounts, usage, counted=counted), now)
+            self._rates.settle(debit, _used(usage, counted=counted), now)
             self._rates.rate(target.provider, target.model, now).follow(_headers(rate), now)
             self._report(
                 Spent(
@@ -198,7 +198,7 @@ class ModelClient:
             )
 
 
-def _used(amounts: Mapping[str, float], usage: Usage | None, *, counted: bool) -> dict[str, float]:
+def _used(usage: Usage | None, *, counted: bool) -> dict[str, float]:
     """What a turn took of the buckets: as measured, else as debited where it got through, else nothing."""
     if usage is not None:
         return {INPUT: float(usage.input_tokens + usage.cache_write_tokens), OUTPUT: float(usage.output_tokens)}

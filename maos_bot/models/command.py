@@ -1,6 +1,6 @@
 """A coding CLI as a provider: the prompt on its standard input, JSON from its standard output, one process a turn.
 
-It brings its own tools and its own loop, so our tools aren't offered to it. It gets its own key and what a program needs
+It brings its own tools and loop, so our tools aren't offered to it. It gets its own key and what a program needs
 to run, nothing else of our environment; its whole process group is killed when its time is over or the turn cancelled.
 """
 
@@ -91,7 +91,7 @@ class CommandProvider:
     async def close(self) -> None:
         """Nothing is kept."""
 
-    def _read(
+    def _read(  # noqa: PLR0917
         self,
         turn: Turn,
         code: int,
