@@ -59,7 +59,7 @@ class AnthropicProvider:
                 **request(turn), max_tokens=turn.max_tokens, stream=True, timeout=turn.timeout_s
             )
             rate = rate_state(response.headers)
-            async with response.parse() as stream:
+            async with await response.parse() as stream:
                 async for event in stream:
                     reading.take(event, time.monotonic() - begun)
         except Exception as error:
