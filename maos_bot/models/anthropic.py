@@ -54,6 +54,7 @@ class AnthropicProvider:
         reading = _Reading(on_text)
         rate = RateState()
         begun = time.monotonic()
+        response: Any = None
         try:
             response = await client.messages.with_raw_response.create(
                 **request(turn), max_tokens=turn.max_tokens, stream=True, timeout=turn.timeout_s
@@ -66,7 +67,7 @@ class AnthropicProvider:
             raise provider_error(
                 error,
                 self.name,
-                begun=reading.first_s is not None,
+                begun=response is not None,
                 usage=reading.usage(),
                 rate=rate if rate.limits else None,
             ) from error

@@ -53,6 +53,7 @@ class OpenAIProvider:
         reading = _Reading(on_text)
         rate = RateState()
         begun = time.monotonic()
+        response: Any = None
         try:
             response = await client.chat.completions.with_raw_response.create(
                 **request(turn),
@@ -69,7 +70,7 @@ class OpenAIProvider:
             raise provider_error(
                 error,
                 self.name,
-                begun=reading.first_s is not None,
+                begun=response is not None,
                 usage=reading.usage,
                 rate=rate if rate.limits else None,
             ) from error

@@ -1,4 +1,4 @@
-"""A stand-in for Anthropic's API on loopback, ours: it breaks as it is told to, and can keep the published rate rules."""
+"""A stand-in for Anthropic's API on loopback, ours: breaks as it is told to, and can keep the published rate rules."""
 
 from __future__ import annotations
 

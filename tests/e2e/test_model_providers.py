@@ -50,7 +50,7 @@ FIXTURES = [
         "match": {"userMessage": "busy"},
         "response": {"error": {"message": "busy", "type": "overloaded_error"}, "status": 529},
     },
-    {"match": {"userMessage": "cut"}, "response": {"content": "x" * 400}, "truncateAfterChunks": 3},
+    {"match": {"userMessage": "cut"}, "response": {"content": "x" * 400}, "truncateAfterChunks": 3, "latency": 30},
 ]
 READ = Tool(
     name="read", description="Reads a file.", schema={"type": "object", "properties": {"path": {"type": "string"}}}
