@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ def say(text: str = "", *calls: ToolCall, usage: Usage = USAGE) -> Answer:
 
 
 def call(name: str, **arguments: Any) -> ToolCall:
-    return ToolCall(id=f"call-{name}", name=name, arguments=arguments)
+    return ToolCall(id=f"call-{name}", name=name, arguments=arguments, raw=json.dumps(arguments))
 
 
 def finish(summary: str = "done", **more: Any) -> Answer:

@@ -162,7 +162,7 @@ def test_agents_wait_side_by_side_and_teams_keep_to_their_workers(tmp_path: Path
 def test_old_results_are_left_out_before_the_context_overflows(tmp_path: Path) -> None:
     writes = [say("", call("write", path=f"f{n}", text=str(n) * 6000)) for n in range(8)]
     provider = Scripted({"task": [*writes, finish()]})
-    bounds = Bounds(context_tokens=18_000, max_output_tokens=1000)
+    bounds = Bounds(context_tokens=24_000, max_output_tokens=1000)
     ran = run(tmp_path, agent("task"), agents=crew(provider, tmp_path, bounds=bounds))
     assert ran.states() == {"task": TaskState.SUCCEEDED}
     results = [each for each in provider.turns[-1].messages if isinstance(each, Returned)]
