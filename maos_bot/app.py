@@ -78,7 +78,7 @@ def prepare(config: Config, *, repository: str = "") -> Job:
 
         models = crewing.models_here(config.root)
         rate = resolve_limits(spec, config.limits, probe(config.root))[TOKENS].value
-        proposal = crewing.tasks_of_goal(spec, config.goal, models, most_tokens_per_minute=rate)
+        proposal = crewing.tasks_of_goal(spec, config.goal, models, root=config.root, most_tokens_per_minute=rate)
         spec, reasons = crewing.with_tasks(spec, proposal), proposal.reasons
     tasks = _chosen(spec.tasks, config.tasks)
     if not tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from maos_bot.models.protocol import Provider
     from maos_bot.models.router import Choice
 
+_GIT_S = 10.0
 KEYS = "set ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY, or OPENAI_BASE_URL for a server of your own"
 
 
@@ -60,20 +62,23 @@ def spend_of(tasks: Sequence[Task], models: Models) -> Spend | None:
     return expected_spend(tasks, prices=models.prices, choose=models.choose)
 
 
-def tasks_of_goal(spec: Spec, goal: str, models: Models, *, most_tokens_per_minute: float | None) -> Proposal:
+def tasks_of_goal(
+    spec: Spec, goal: str, models: Models, *, root: Path, most_tokens_per_minute: float | None
+) -> Proposal:
     """Ask the strongest fitting model for the tasks of `goal`, within the spec's budget.
 
     Raises `ConfigError` without a key, `GoalError`, `BudgetError` or `ProviderError`.
     """
     if not models.doors:
         raise ConfigError("a goal needs a model, and no provider is configured", hint=KEYS)
-    return asyncio.run(_propose(spec, goal, models, most_tokens_per_minute))
+    return asyncio.run(_propose(spec, goal, models, root, most_tokens_per_minute))
 
 
-async def _propose(spec: Spec, goal: str, models: Models, per_minute: float | None) -> Proposal:
+async def _propose(spec: Spec, goal: str, models: Models, root: Path, per_minute: float | None) -> Proposal:
     from maos_bot.agents.pricing import expected_spend
     from maos_bot.agents.project_manager import propose
     from maos_bot.agents.prompts import shared_prefix
+    from maos_bot.agents.repository_map import repository_map
     from maos_bot.agents.turns import Payer, Turns
     from maos_bot.models.budget import Ledger
     from maos_bot.models.client import ModelClient
@@ -102,11 +107,26 @@ async def _propose(spec: Spec, goal: str, models: Models, per_minute: float | No
             goal,
             spec,
             ask=lambda turn: turns.ask(turn, chain, payer),
-            prefix=shared_prefix(),
+            prefix=shared_prefix(repository_map=repository_map(_files(root))),
             too_dear=too_dear,
         )
     finally:
         await turns.close()
+
+
+def _files(root: Path) -> list[str]:
+    """What git tracks in `root`; nothing where it is no repository, and agents look for themselves."""
+    try:
+        said = subprocess.run(  # noqa: S603
+            ["git", "-c", f"safe.directory={root}", "-c", "core.fsmonitor=false", "ls-files", "-z"],  # noqa: S607
+            cwd=root,
+            capture_output=True,
+            timeout=_GIT_S,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [os.fsdecode(name) for name in said.split(b"\0") if name]
 
 
 def with_tasks(spec: Spec, proposal: Proposal) -> Spec:
