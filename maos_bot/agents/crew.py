@@ -76,11 +76,12 @@ class Crew:
         self._bounds = bounds or Bounds()
         self._leads: dict[str, TeamLead] = {}
         self._summaries: dict[str, str] = {}
+        self._refusal = ""
 
     @property
     def over_budget(self) -> str:
         """Which cap was reached, in words; empty where none was."""
-        return self.turns.ledger.refusal
+        return self.turns.ledger.refusal or self._refusal
 
     def lead(self, team: str) -> TeamLead:
         """The lead of `team`; tasks without a team have one too."""
@@ -94,7 +95,9 @@ class Crew:
 
     def refused(self, task: Task) -> str:
         """Why `task` isn't to begin: a cap was reached, or not one token of it is left."""
-        return self.over_budget or self.turns.ledger.check(_SMALLEST, task=task.id, team=task.team)
+        why = self.over_budget or self.turns.ledger.check(_SMALLEST, task=task.id, team=task.team)
+        self._refusal = why
+        return why
 
     def start(
         self,

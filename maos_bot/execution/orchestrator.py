@@ -279,7 +279,7 @@ class Orchestrator:
         task = self._tasks[start.task]
         if task.kind is TaskKind.AGENT and self._agents and (refused := self._agents.refused(task)):
             outcome = Outcome(state=TaskState.SKIPPED, reason=refused)
-            self._put(AttemptEnded(task.id, outcome, began=start.attempt > 1))
+            self._put(AttemptEnded(task.id, outcome, began=False))
             return
         attempt: Attempt | None = None
         failure = ""

@@ -105,6 +105,16 @@ def test_at_the_cap_the_rest_is_skipped_and_what_is_done_stays(tmp_path: Path) -
     assert ran.finished.reason.startswith("budget:")
 
 
+def test_a_budget_spent_to_the_last_token_is_over_too(tmp_path: Path) -> None:
+    used = Usage(input_tokens=11_900, output_tokens=100)
+    scripts: dict[str, list[Said]] = {"one": [say("", call("finish", summary="s"), usage=used)], "two": []}
+    agents = crew(Scripted(scripts), tmp_path, budget=Budget(tokens=12_000))
+    ran = run(tmp_path, agent("one"), agent("two", needs=("one",)), agents=agents)
+    assert ran.states() == {"one": TaskState.SUCCEEDED, "two": TaskState.SKIPPED}
+    assert ran.end("two").attempt == 0
+    assert ran.finished.status == "over_budget"
+
+
 @pytest.mark.parametrize(
     ("script", "state", "reason"),
     [
