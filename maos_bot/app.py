@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -28,7 +28,7 @@ from maos_bot.events import RunEvent, to_dict
 from maos_bot.execution.environment import secret_values
 from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
-from maos_bot.model import BAD_STATES, Estimate, Limit, Plan, Spec, Task, TaskKind, Trigger
+from maos_bot.model import BAD_STATES, TOKENS, Estimate, Limit, Plan, Spec, Task, TaskKind, Trigger
 from maos_bot.planning.planner import Improver, TimeBox, make_plan
 from maos_bot.redact import Redactor
 from maos_bot.reporting.report import ReportBuilder, RunReport
@@ -38,12 +38,14 @@ from maos_bot.resources.runner import probe
 from maos_bot.spec.load import load_spec
 
 if TYPE_CHECKING:
+    from maos_bot.agents.pricing import Spend
     from maos_bot.execution.cache import TaskCache
     from maos_bot.resuming import Resumption
     from maos_bot.store.run_lock import RunLock
 
 PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 NO_PROVIDER: Final = "no model provider configured"
+NO_AGENTS: Final = "this version plans agent tasks, and doesn't run them yet"
 _GIT_S: Final = 5.0
 
 
@@ -61,6 +63,7 @@ class Job:
     tasks: tuple[Task, ...]
     limits: Mapping[str, Limit]
     plan: Plan
+    reasons: Mapping[str, str] = field(default_factory=dict)  # of the tasks that a goal became
 
 
 def prepare(config: Config, *, repository: str = "") -> Job:
@@ -69,6 +72,14 @@ def prepare(config: Config, *, repository: str = "") -> Job:
     Raises `SpecError`, `ConfigError`, or `NothingToDoError`.
     """
     spec = load_spec(config.spec)
+    reasons: Mapping[str, str] = {}
+    if config.goal:
+        from maos_bot import crewing
+
+        models = crewing.models_here(config.root)
+        rate = resolve_limits(spec, config.limits, probe(config.root))[TOKENS].value
+        proposal = crewing.tasks_of_goal(spec, config.goal, models, root=config.root, most_tokens_per_minute=rate)
+        spec, reasons = crewing.with_tasks(spec, proposal), proposal.reasons
     tasks = _chosen(spec.tasks, config.tasks)
     if not tasks:
         why = "its goal needs an agent, and no model provider is configured" if spec.goal else "it has no task"
@@ -86,7 +97,7 @@ def prepare(config: Config, *, repository: str = "") -> Job:
         ),
         improver=_solver(config) if config.optimal else None,
     )
-    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan)
+    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan, reasons=reasons)
 
 
 def _solver(config: Config) -> Improver:
@@ -121,12 +132,48 @@ def show_plan(config: Config, *, mermaid: bool = False) -> int:
     elif config.json:
         from maos_bot.reporting.plan_view import plan_json
 
-        _print_json(plan_json(job.plan))
+        _print_json(plan_json(job.plan) | _spend_json(job, config.root))
     else:
         from maos_bot.reporting.plan_view import print_plan
 
-        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path)
+        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=_spend_facts(job, config.root))
     return ExitCode.OK
+
+
+def _spend(job: Job, root: Path) -> Spend | None:
+    """What the plan's agents will use; None where it has none."""
+    if not any(task.kind is TaskKind.AGENT for task in job.tasks):
+        return None
+    from maos_bot import crewing
+
+    return crewing.spend_of(job.tasks, crewing.models_here(root))
+
+
+def _spend_json(job: Job, root: Path) -> dict[str, Any]:
+    spend = _spend(job, root)
+    if spend is None:
+        return {}
+    budget = job.spec.budget
+    price = {name: getattr(spend, name) for name in spend.__slots__}
+    caps = {"usd": budget.usd, "tokens": budget.tokens, "approve_above_usd": budget.approve_above_usd}
+    return {"price": price, "budget": caps, "reasons": dict(job.reasons)}
+
+
+def _spend_facts(job: Job, root: Path) -> list[tuple[str, str]]:
+    spend = _spend(job, root)
+    if spend is None:
+        return []
+    from maos_bot.reporting.plan_view import spend_facts
+
+    return spend_facts(
+        tokens=(spend.tokens_p50, spend.tokens_p90),
+        usd=None if spend.usd_p50 is None or spend.usd_p90 is None else (spend.usd_p50, spend.usd_p90),
+        agents=spend.tasks,
+        defaults=spend.defaults,
+        models=spend.models,
+        budget=job.spec.budget,
+        reasons=job.reasons,
+    )
 
 
 def run(config: Config, *, resume: str | None = None) -> int:
@@ -187,7 +234,7 @@ def execute(
             spec=job.spec,
             tasks=job.tasks,
             plan=job.plan,
-            facts=Facts(event=trigger.event, changed=changed, unavailable=_unavailable(job.tasks)),
+            facts=Facts(event=trigger.event, changed=changed, unavailable=_unavailable(job, config.root)),
             trigger=trigger,
             root=config.root,
             emit=emit,
@@ -312,8 +359,20 @@ def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
     return tuple(task for task in tasks if task.id in chosen)
 
 
-def _unavailable(tasks: Sequence[Task]) -> dict[str, str]:
-    return {task.id: NO_PROVIDER for task in tasks if task.kind is TaskKind.AGENT}
+def _unavailable(job: Job, root: Path) -> dict[str, str]:
+    """Why an agent's task can't run here, by its id."""
+    agents = [task.id for task in job.tasks if task.kind is TaskKind.AGENT]
+    if not agents:
+        return {}
+    from maos_bot import crewing
+
+    models = crewing.models_here(root)
+    why = NO_AGENTS if models.doors else f"{NO_PROVIDER}; {crewing.KEYS}"
+    spend, above = crewing.spend_of(job.tasks, models), job.spec.budget.approve_above_usd
+    if models.doors and spend and above is not None and (spend.usd_p50 is None or spend.usd_p50 > above):
+        price = "an unknown price" if spend.usd_p50 is None else f"${spend.usd_p50:.2f}"
+        why = f"predicted to cost {price}, and `budget.approve-above` is ${above:.2f}: it waits for `/maos approve`"
+    return dict.fromkeys(agents, why)
 
 
 def _database(config: Config) -> Path:

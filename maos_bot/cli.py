@@ -133,8 +133,9 @@ def validate(spec: str | None, as_json: bool) -> int:
 @_spec_options
 @click.option("--mermaid", is_flag=True, help="The task graph as a mermaid diagram.")
 @click.option("--optimal", is_flag=True, help="Look for the best plan there is with OR-tools (10 s, or --plan-time).")
+@click.option("--goal", metavar="TEXT", help="Have a model turn this goal into tasks first, and show them too.")
 def plan(spec: str | None, mermaid: bool, **options: Any) -> int:
-    """Show stages, predicted schedule and critical path; runs nothing."""
+    """Show stages, predicted schedule, critical path and price; runs nothing."""
     from maos_bot import app
 
     return app.show_plan(_config(spec, options), mermaid=mermaid)
@@ -328,6 +329,7 @@ def _config(spec: str | None, options: dict[str, Any]) -> Any:
         tasks=options["tasks"],
         plan_time=options["plan_time"],
         optimal=options.get("optimal", False),
+        goal=options.get("goal") or "",
         json=options["as_json"],
         events=options.get("events"),
         quiet=options.get("quiet", False),

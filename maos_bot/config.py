@@ -37,6 +37,7 @@ class Config:
     tasks: tuple[str, ...] = ()
     plan_time_s: float | None = None  # None: the default of what plans
     optimal: bool = False
+    goal: str = ""  # to be turned into tasks before planning
     events: Path | None = None
     json: bool = False
     quiet: bool = False
@@ -93,6 +94,7 @@ def make_config(
     tasks: Iterable[str] = (),
     plan_time: float | None = None,
     optimal: bool = False,
+    goal: str = "",
     events: str | None = None,
     json: bool = False,
     quiet: bool = False,
@@ -112,6 +114,7 @@ def make_config(
         tasks=tuple(tasks),
         plan_time_s=plan_time,
         optimal=optimal,
+        goal=goal,
         events=cwd / events if events else None,
         json=json,
         quiet=quiet,

@@ -115,6 +115,49 @@ class UsageRecorded(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TranscriptAdded(RunEvent):
+    """One message of an agent's conversation, redacted; `turn` counts the model's answers, from 0 before the first.
+
+    `role` is `asked` (what it was told), `answered` (its words), `called` (a tool it asked for, as JSON) or `returned`
+    (what a tool came to).
+    """
+
+    task: str
+    attempt: int
+    turn: int
+    role: str
+    text: str
+    model: str = ""  # of what it answered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FindingReported(RunEvent):
+    """One finding of an agent's report, redacted; `line` counts from 1, and is None where it is about the file."""
+
+    task: str
+    attempt: int
+    path: str
+    severity: str  # notice | warning | failure
+    message: str
+    line: int | None = None
+    suggestion: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangeTaken(RunEvent):
+    """What an agent's attempt changed, as taken from its worktree; `conflicts` are paths that didn't merge."""
+
+    task: str
+    attempt: int
+    commit: str
+    files: tuple[str, ...] = ()
+    added: int = 0  # lines
+    removed: int = 0
+    conflicts: tuple[str, ...] = ()
+    branch: str = ""  # where a change that didn't merge is kept
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ResourceSampled(RunEvent):
     """A measurement: of one task's process tree, or of all our children where `task` is empty; also the heartbeat."""
 
@@ -166,6 +209,9 @@ EVENT_TYPES: Final[Mapping[str, type[RunEvent]]] = {
         TaskStarted,
         OutputChunk,
         UsageRecorded,
+        TranscriptAdded,
+        FindingReported,
+        ChangeTaken,
         ResourceSampled,
         TaskFinished,
         RunFinished,
@@ -199,6 +245,8 @@ def from_dict(row: Mapping[str, Any]) -> RunEvent:
             values["critical_path"] = tuple(values.get("critical_path", ()))
         elif cls is UsageRecorded:
             values["usage"] = _rebuild(Usage, values.get("usage", {}))
+        elif cls is ChangeTaken:
+            values |= {name: tuple(values[name]) for name in ("files", "conflicts") if name in values}
         elif cls is TaskFinished:
             values["state"] = TaskState(values["state"])
         return cls(**values)

@@ -52,9 +52,13 @@ def verdict(
     *,
     ran: bool,
     cancelled: str = "",
+    over_budget: str = "",
     bug: Exception | None = None,
 ) -> tuple[RunStatus, int, str]:
-    """A run's status, exit code and reason, from the final state of each task; `ran` is whether any was started."""
+    """A run's status, exit code and reason, from the final state of each task; `ran` is whether any was started.
+
+    `over_budget` says which cap kept tasks from running to their end, where one did.
+    """
     if bug:
         return RunStatus.FAILED, ExitCode.BUG, f"internal error: {type(bug).__name__}: {bug}"
     if cancelled and TaskState.CANCELLED in states.values():
@@ -63,6 +67,8 @@ def verdict(
     if failed:
         more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
         return RunStatus.FAILED, ExitCode.TASK_FAILED, f"failed: {', '.join(failed[:_NAMED])}{more}"
+    if over_budget:
+        return RunStatus.OVER_BUDGET, ExitCode.OVER_LIMIT, over_budget
     if not ran and TaskState.CACHED not in states.values():
         why = ", ".join(f"{count} {state.value}" for state, count in Counter(states.values()).items())
         return RunStatus.NOTHING, ExitCode.NOTHING_TO_DO, f"nothing ran: {why}" if why else "there is no task"

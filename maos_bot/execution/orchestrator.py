@@ -27,6 +27,7 @@ from maos_bot.events import (
     TaskReady,
     TaskStarted,
 )
+from maos_bot.execution.attempts import Agents, Attempt
 from maos_bot.execution.bookends import beginning, verdict
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.environment import child_environment, task_environment
@@ -52,7 +53,7 @@ from maos_bot.execution.scheduler import (
 )
 from maos_bot.execution.spawn import keep_descriptors
 from maos_bot.execution.tree import Family, adopting, end_marked
-from maos_bot.model import AGENTS, PROCESSES, Outcome, Plan, Spec, Task, TaskState, Trigger
+from maos_bot.model import AGENTS, PROCESSES, Outcome, Plan, Spec, Task, TaskKind, TaskState, Trigger
 from maos_bot.redact import Redactor
 
 if TYPE_CHECKING:
@@ -81,11 +82,13 @@ class Orchestrator:
         cpus: float | None = None,
         past: Past | None = None,
         cache: TaskCache | None = None,
+        agents: Agents | None = None,
     ) -> None:
         """`environ` is our own, from which the tasks' is made; `cpus` the runner's size, for percentages.
 
         With a `past`, that run of the same id goes on: its numbering, its clock, and what it hadn't done. With a
-        `cache`, tasks that it has the result of don't run.
+        `cache`, tasks that it has the result of don't run. `agents` do the tasks that are theirs; without them those
+        must be `unavailable` in `facts`.
         """
         self._run_id = run_id
         self._spec = spec
@@ -103,7 +106,8 @@ class Orchestrator:
         self._cpus = cpus or os.cpu_count() or 1
         self._sampler = Sampler(self._cpus)
         self._guard: Guard | None = None  # while the run goes on
-        self._running: dict[str, CommandAttempt] = {}
+        self._agents = agents
+        self._running: dict[str, Attempt] = {}
         self._ran = bool(past and past.begun)
         self._scratch: Path | None = None
         self._resources = contextlib.ExitStack()
@@ -161,8 +165,15 @@ class Orchestrator:
                 sampler.cancel()
                 await self._end_rest()
                 guard.close()
+                if self._agents:
+                    await self._agents.close()
         status, code, reason = verdict(
-            self._tasks.values(), self._scheduler.states, ran=self._ran, cancelled=self._cancelled, bug=self._bug
+            self._tasks.values(),
+            self._scheduler.states,
+            ran=self._ran,
+            cancelled=self._cancelled,
+            bug=self._bug,
+            over_budget=self._agents.over_budget if self._agents else "",
         )
         wall_s = self._before_s + time.monotonic() - self._mono
         finished: RunFinished = self._emit(
@@ -265,13 +276,17 @@ class Orchestrator:
             self._start(start)
 
     def _start(self, start: Start) -> None:
-        pid: int | None = None
+        task = self._tasks[start.task]
+        if task.kind is TaskKind.AGENT and self._agents and (refused := self._agents.refused(task)):
+            outcome = Outcome(state=TaskState.SKIPPED, reason=refused)
+            self._put(AttemptEnded(task.id, outcome, began=False))
+            return
+        attempt: Attempt | None = None
         failure = ""
         try:
-            attempt = self._attempt(self._tasks[start.task], start.attempt)
-            pid = attempt.pid
+            attempt = self._attempt(task, start.attempt)
             self._running[start.task] = attempt
-            if self._guard:
+            if self._guard and isinstance(attempt, CommandAttempt):
                 self._guard.started(start.task, attempt)
         except StartError as error:
             failure = str(error)
@@ -288,17 +303,28 @@ class Orchestrator:
             queued_s=start.queued_s,
             wait_reason=start.wait_reason,
             freed_by=start.freed_by,
-            pid=pid,
+            pid=attempt.pid if attempt else None,
         )
-        if pid is None:
+        if attempt is None:
             self._put(AttemptEnded(start.task, Outcome(state=TaskState.FAILED, reason=failure)))
 
-    def _attempt(self, task: Task, number: int) -> CommandAttempt:
+    def _attempt(self, task: Task, number: int) -> Attempt:
         def sink(text: str, offset: int, omitted: int) -> None:
             self._emit(OutputChunk, task=task.id, attempt=number, text=text, offset=offset, omitted=omitted)
             if self._reuse:
                 self._reuse.printed(task.id, text, offset, omitted)
 
+        if task.kind is TaskKind.AGENT:
+            if self._agents is None:
+                raise StartError("there is nobody here to do an agent's task")
+            return self._agents.start(
+                task,
+                number,
+                capture=Capture(self._redactor, sink),
+                tell=lambda kind, **values: self._emit(kind, task=task.id, attempt=number, **self._redacted(values)),
+                ended=lambda outcome: self._ended(task.id, outcome),
+                crashed=self._crashed,
+            )
         folder = self._folder(task)
         own = {"MAOS_TASK": task.id, "MAOS_ATTEMPT": str(number)}
         marker = "\0".join(f"{name}={value}" for name, value in {"MAOS_RUN_ID": self._run_id, **own}.items())
@@ -315,11 +341,15 @@ class Orchestrator:
             crashed=self._crashed,
         )
 
+    def _redacted(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._redactor.text(each) if isinstance(each, str) else each for name, each in values.items()}
+
     def _ended(self, task: str, outcome: Outcome) -> None:
         del self._running[task]
         if self._reuse:
             self._reuse.moved()
-        if self._guard is not None and self._guard.ended(task, outcome.state):
+        is_command = self._tasks[task].kind is TaskKind.COMMAND
+        if is_command and self._guard is not None and self._guard.ended(task, outcome.state):
             self._put(PutBack(task, outcome))
         elif self._reuse:
             self._reuse.ended(task, outcome, lambda outcome: self._put(AttemptEnded(task, outcome)))
@@ -392,10 +422,11 @@ class Orchestrator:
         """Once a second: what each task's processes use, and all together, which is the heartbeat too."""
         while True:
             await asyncio.sleep(SAMPLE_S)
-            begun = {attempt.pid: attempt.begun for attempt in self._running.values()}
+            commands = {task: attempt for task, attempt in self._running.items() if isinstance(attempt, CommandAttempt)}
+            begun = {attempt.pid: attempt.begun for attempt in commands.values()}
             samples = self._sampler.sample(begun, asyncio.get_running_loop().time())
             held = {}
-            for task, attempt in self._running.items():
+            for task, attempt in commands.items():
                 if sample := samples.get(attempt.pid):
                     held[task] = memory_mb = guard.memory_mb(attempt) or sample.memory_mb
                     attempt.peak_mb = max(attempt.peak_mb or 0.0, memory_mb)

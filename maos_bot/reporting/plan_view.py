@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from maos_bot.model import ExecutionMode, Plan, Task
+from maos_bot.model import Budget, ExecutionMode, Plan, Task
 from maos_bot.reporting import words
 from maos_bot.reporting.escape import one_line
 from maos_bot.reporting.page import page, plain_table
@@ -49,8 +49,18 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def print_plan(plan: Plan, tasks: Sequence[Task], *, title: str, console: Console | None = None) -> None:
-    """Print the plan, as wide as the terminal is; to standard output unless `console` says otherwise."""
+def print_plan(
+    plan: Plan,
+    tasks: Sequence[Task],
+    *,
+    title: str,
+    more: Sequence[tuple[str, str]] = (),
+    console: Console | None = None,
+) -> None:
+    """Print the plan, as wide as the terminal is; to standard output unless `console` says otherwise.
+
+    `more` are further facts, each with its label.
+    """
     from rich.text import Text
 
     console = console or page()
@@ -86,8 +96,49 @@ def print_plan(plan: Plan, tasks: Sequence[Task], *, title: str, console: Consol
         )
     console.print(table)
     console.print()
-    for label, text in _facts(plan):
+    for label, text in (*_facts(plan), *more):
         console.print(Text.assemble((f"{label:<15}", "dim"), text), soft_wrap=True)
+
+
+def spend_facts(
+    *,
+    tokens: tuple[int, int],
+    usd: tuple[float, float] | None,
+    agents: int,
+    defaults: int,
+    models: Sequence[str],
+    budget: Budget,
+    reasons: Mapping[str, str],
+) -> list[tuple[str, str]]:
+    """What agents will cost, as facts of the plan; pairs are p50 and p90, `usd` is None where a price is unknown."""
+    price = "price unknown" if usd is None else f"about ${usd[0]:.2f}, nine times in ten below ${usd[1]:.2f}"
+    facts = [
+        (
+            "agents",
+            f"{words.number(agents, 'task')}, {tokens[0]:,} tokens (p90 {tokens[1]:,}), {price}"
+            + (f"; {defaults} of them by default figures, not by history (~)" if defaults else ""),
+        ),
+        ("models", ", ".join(models) or "none is configured"),
+    ]
+    caps = [f"${budget.usd:.2f}"] if budget.usd is not None else []
+    caps += [f"{budget.tokens:,} tokens"] if budget.tokens is not None else []
+    over = usd is not None and budget.usd is not None and usd[0] > budget.usd
+    over = over or (budget.tokens is not None and tokens[0] > budget.tokens)
+    facts.append(("budget", (" and ".join(caps) or "none") + (": less than this is expected to take" if over else "")))
+    above = budget.approve_above_usd
+    if above is not None:
+        waits = usd is None or usd[0] > above
+        facts.append(
+            (
+                "",
+                f"a run dearer than ${above:.2f} waits for an approval: {'this one does' if waits else 'not this one'}",
+            )
+        )
+    facts += [
+        ("" if place else "reasons", f"{one_line(name, limit=60)}: {one_line(why, limit=300)}")
+        for place, (name, why) in enumerate(reasons.items())
+    ]
+    return facts
 
 
 def _facts(plan: Plan) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from maos_bot.events import (
+    ChangeTaken,
+    FindingReported,
     OutputChunk,
     ResourceSampled,
     RunEvent,
@@ -19,6 +21,7 @@ from maos_bot.events import (
     TaskInfo,
     TaskReady,
     TaskStarted,
+    TranscriptAdded,
     UsageRecorded,
 )
 from maos_bot.model import GOOD_STATES, RunStatus, TaskState, Usage
@@ -48,12 +51,14 @@ def report_of(events: Iterable[RunEvent]) -> RunReport:
 class _Attempt:
     """What is known of one attempt while the stream goes on."""
 
-    __slots__ = ("finished", "log", "started")
+    __slots__ = ("changes", "findings", "finished", "log", "started")
 
     def __init__(self) -> None:
         self.started: TaskStarted | None = None
         self.finished: TaskFinished | None = None
         self.log: LogBuffer | None = None
+        self.findings: list[FindingReported] = []
+        self.changes: list[ChangeTaken] = []
 
 
 class _Task:
@@ -103,6 +108,9 @@ class ReportBuilder:
             TaskStarted: self._task_started,
             OutputChunk: self._output,
             UsageRecorded: self._used,
+            TranscriptAdded: self._said,
+            FindingReported: self._found,
+            ChangeTaken: self._changed,
             ResourceSampled: self._sampled,
             TaskFinished: self._task_finished,
             RunFinished: self._run_finished,
@@ -217,6 +225,15 @@ class ReportBuilder:
         task.usage = (task.usage or Usage()) + event.usage
         self._models[event.model] = self._models.get(event.model, Usage()) + event.usage
 
+    def _said(self, event: TranscriptAdded) -> None:
+        """Conversations are read from the store: a report holds none of them."""
+
+    def _found(self, event: FindingReported) -> None:
+        self._task(event.task).attempt(event.attempt).findings.append(event)
+
+    def _changed(self, event: ChangeTaken) -> None:
+        self._task(event.task).attempt(event.attempt).changes.append(event)
+
     def _sampled(self, event: ResourceSampled) -> None:
         if event.task:
             task = self._task(event.task)
@@ -314,6 +331,8 @@ def _task_report(task: _Task, began: float) -> TaskReport:
         retry_in_s=last.retry_in_s if last and state is TaskState.READY else None,
         saved_s=unran.saved_s if unran else None,
         usage=task.usage or Usage(),
+        findings=tuple(task.attempts[last.attempt].findings) if last else (),
+        changes=tuple(task.attempts[last.attempt].changes) if last else (),
         estimate_s=info.estimate_s,
         basis=info.basis,
         predicted_start_s=info.start_s,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
+from maos_bot.events import ChangeTaken, FindingReported
 from maos_bot.model import BAD_STATES, FINAL_STATES, GOOD_STATES, RunStatus, TaskState, Trigger, Usage
 from maos_bot.reporting.excerpt import LogExcerpt
 
@@ -75,6 +76,8 @@ class TaskReport:
     retry_in_s: float | None = None  # set while it waits for its next attempt
     saved_s: float | None = None  # of a cached one: what the attempt took that made its result
     usage: Usage = field(default_factory=Usage)
+    findings: tuple[FindingReported, ...] = ()  # of the last attempt, as `changes`
+    changes: tuple[ChangeTaken, ...] = ()
     estimate_s: float | None = None
     basis: str = ""
     predicted_start_s: float | None = None
@@ -134,6 +137,27 @@ class TaskReport:
             "predicted_start_s": _round(self.predicted_start_s),
             "predicted_finish_s": _round(self.predicted_finish_s),
             "usage": usage_json(self.usage),
+            "findings": [
+                {
+                    "path": each.path,
+                    "line": each.line,
+                    "severity": each.severity,
+                    "message": each.message,
+                    "suggestion": each.suggestion,
+                }
+                for each in self.findings
+            ],
+            "changes": [
+                {
+                    "commit": each.commit,
+                    "files": list(each.files),
+                    "added": each.added,
+                    "removed": each.removed,
+                    "conflicts": list(each.conflicts),
+                    "branch": each.branch,
+                }
+                for each in self.changes
+            ],
         }
 
 

@@ -15,6 +15,10 @@ from maos_bot.spec.suggest import Suggester
 MAX_TASKS: Final = 20_000
 TIMEOUT_MINUTES: Final = 30.0
 MAX_ATTEMPTS: Final = 1
+# Agents of the team `qa` do small, atomic work: the original system's bounds, where the spec gives no others.
+ATOMIC_TEAM: Final = "qa"
+ATOMIC_MINUTES: Final = 3
+ATOMIC_ATTEMPTS: Final = 2
 RETRY_DELAY_S: Final = 1.0
 
 
@@ -98,7 +102,9 @@ class _Expansion:
         defaults = self.defaults
         run, agent = self._script(put, task, "run"), self._script(put, task, "agent")
         line, column = self.document.locate(("tasks", task_id), key=True)
-        minutes = _first("timeout-minutes", TIMEOUT_MINUTES, task, team, defaults)
+        atomic = agent is not None and task.get("team") == ATOMIC_TEAM
+        minutes = _first("timeout-minutes", ATOMIC_MINUTES if atomic else TIMEOUT_MINUTES, task, team, defaults)
+        attempts = _first("max-attempts", ATOMIC_ATTEMPTS if atomic else MAX_ATTEMPTS, task, team, defaults)
         writes = task.get("writes")
         env = {name: put.text(value, "env", name) for name, value in task["env"].items()} if "env" in task else {}
         return Task(
@@ -112,7 +118,7 @@ class _Expansion:
             env=self.env | env,
             working_directory=put.text(_first("working-directory", "", task, defaults), "working-directory"),
             timeout_s=minutes * 60.0,
-            max_attempts=_first("max-attempts", MAX_ATTEMPTS, task, team, defaults),
+            max_attempts=attempts,
             retry_delay_s=float(_first("retry-delay-seconds", RETRY_DELAY_S, task, defaults)),
             continue_on_error=_first("continue-on-error", False, task, defaults),
             when=_when(put, task["when"]) if "when" in task else When(),

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from maos_bot.events import (
+    ChangeTaken,
+    FindingReported,
     OutputChunk,
     ResourceSampled,
     RunEvent,
@@ -21,6 +23,7 @@ from maos_bot.events import (
     TaskInfo,
     TaskReady,
     TaskStarted,
+    TranscriptAdded,
     UsageRecorded,
 )
 from maos_bot.model import RunStatus, TaskState, Usage
@@ -307,6 +310,9 @@ class RunFold:
     def _output_chunk(self, event: OutputChunk) -> None:
         """Only a sign of life: the bytes are counted by the attempt's end."""
 
+    def _agent_said(self, event: RunEvent) -> None:
+        """Only a sign of life: conversations, findings and changes are read from the stream itself."""
+
     def _task(self, name: str) -> TaskRecord:
         task = self._tasks.get(name)
         if task is None:
@@ -336,6 +342,9 @@ class RunFold:
         TaskStarted: _task_started,
         OutputChunk: _output_chunk,
         UsageRecorded: _usage_recorded,
+        TranscriptAdded: _agent_said,
+        FindingReported: _agent_said,
+        ChangeTaken: _agent_said,
         ResourceSampled: _resource_sampled,
         TaskFinished: _task_finished,
         RunFinished: _run_finished,

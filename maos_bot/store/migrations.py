@@ -31,7 +31,11 @@ KINDS: Final = {
     "UsageRecorded": 4,
     "TaskFinished": 5,
     "RunFinished": 6,
+    "TranscriptAdded": 7,
+    "FindingReported": 8,
+    "ChangeTaken": 9,
 }
+_AGENT_KINDS: Final = ("TranscriptAdded", "FindingReported", "ChangeTaken")  # not in the first step's table
 
 _COUNTS = ",\n    ".join(f"tasks_{state} INTEGER NOT NULL DEFAULT 0" for state in TaskState)
 
@@ -326,7 +330,9 @@ def first_tables(db: Database) -> None:
     """Step 1: the stream, the tables folded from it, and the views."""
     for statement in (*_STREAM, *_FOLDS, *_VIEWS):
         db.execute(statement)
-    db.table("kinds").insert_all({"id": number, "name": name} for name, number in KINDS.items())
+    db.table("kinds").insert_all(
+        {"id": number, "name": name} for name, number in KINDS.items() if name not in _AGENT_KINDS
+    )
 
 
 def for_the_dashboard(db: Database) -> None:
@@ -338,8 +344,13 @@ def for_the_dashboard(db: Database) -> None:
         db.execute(statement)
 
 
+def agent_events(db: Database) -> None:
+    """Step 3: the kinds of event that agents' conversations, findings and changes are."""
+    db.table("kinds").insert_all({"id": KINDS[name], "name": name} for name in _AGENT_KINDS)
+
+
 Step = Callable[["Database"], None]
-STEPS: Final[tuple[Step, ...]] = (first_tables, for_the_dashboard)
+STEPS: Final[tuple[Step, ...]] = (first_tables, for_the_dashboard, agent_events)
 SCHEMA_VERSION: Final = len(STEPS)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from maos_bot.events import OutputChunk, RunEvent, RunFinished, TaskFinished, TaskStarted
+from maos_bot.execution.attempts import Agents
 from maos_bot.execution.cache import TaskCache
 from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.past import Past
@@ -105,6 +106,7 @@ def run(
     watch: Callable[[RunEvent, Orchestrator], None] | None = None,
     cache: TaskCache | None = None,
     past: Past | None = None,
+    agents: Agents | None = None,
 ) -> Ran:
     """Run `tasks` in `root`. `during` is called on the loop as the run begins, `watch` with each event."""
     values = {AGENTS: slots, MEMORY: None, CPU: 100.0, TOKENS: None, **(more_limits or {})}
@@ -131,6 +133,7 @@ def run(
         cpus=2.0,
         cache=cache,
         past=past,
+        agents=agents,
     )
 
     async def main() -> None:

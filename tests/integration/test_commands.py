@@ -45,7 +45,8 @@ def test_each_way_to_fail_has_its_code_and_words(tmp_path: Path) -> None:
     (tmp_path / ".maos.yml").write_text("version: 1\ntasks:\n  a: {agent: think}\n", encoding="utf-8")
     alone = maos(tmp_path, "run", "--json")
     assert alone.returncode == 3
-    assert json.loads(alone.stdout)["tasks"]["a"]["reason"] == "no model provider configured"
+    why = json.loads(alone.stdout)["tasks"]["a"]["reason"]
+    assert why.startswith("no model provider configured; set ANTHROPIC_API_KEY")
     (tmp_path / ".maos.yml").write_text("version: 1\ntasks:\n  a: {runn: x}\n", encoding="utf-8")
     bad = maos(tmp_path, "validate")
     assert bad.returncode == 2

@@ -18,7 +18,7 @@ from maos_bot.errors import StoreError
 from maos_bot.store import db as store_db
 from maos_bot.store.db import check_integrity, connect, connect_read_only, open_store
 from maos_bot.store.ingest import ingest
-from maos_bot.store.migrations import SCHEMA_VERSION, STEPS
+from maos_bot.store.migrations import KINDS, SCHEMA_VERSION, STEPS
 from maos_bot.store.queries import Queries
 from tests.integration.store_parts import short_run
 
@@ -64,7 +64,7 @@ def test_several_may_make_it_at_once(tmp_path: Path) -> None:
             connection.close()
 
     with ThreadPoolExecutor(6) as pool:
-        assert set(pool.map(make, range(12))) == {6}
+        assert set(pool.map(make, range(12))) == {len(KINDS)}
 
 
 def test_a_missing_database_is_said_to_be_missing(tmp_path: Path) -> None:

@@ -1,0 +1,167 @@
+"""All agents of one run: what the engine starts attempts at, and what binds leads, budget and models together.
+
+It fits `maos_bot.execution.attempts.Agents` by its shape, without knowing the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from maos_bot.agents.places import Places
+from maos_bot.agents.team_lead import TeamLead
+from maos_bot.agents.turns import Payer, Turns
+from maos_bot.agents.worker import Bounds, Result, Tell
+from maos_bot.model import Outcome, Task, TaskState, Team
+from maos_bot.models.budget import BudgetError, Cost
+from maos_bot.models.protocol import ProviderError
+from maos_bot.models.router import Choice
+
+_SMALLEST: Final = Cost(tokens=1, usd=0.0)
+
+
+class Printed(Protocol):
+    """Takes what an attempt prints."""
+
+    total: int
+    omitted: int
+
+    def feed(self, data: bytes) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class AgentAttempt:
+    """One attempt at an agent's task. It has no process of its own: `pid` is None."""
+
+    pid: None = None
+
+    def __init__(
+        self, work: Callable[[AgentAttempt], Any], done: Callable[[AgentAttempt, asyncio.Task[Any]], None]
+    ) -> None:
+        self.begun = asyncio.get_running_loop().time()
+        self.ending: tuple[TaskState, str] | None = None
+        self._work = asyncio.ensure_future(work(self))
+        self._work.add_done_callback(lambda finished: done(self, finished))
+
+    def end(self, state: TaskState, reason: str, *, grace_s: float = 0.0) -> None:  # noqa: ARG002 - nothing to wait for
+        """End it: its request is broken off, and what it has used so far stays settled."""
+        if not self._work.done() and self.ending is None:
+            self.ending = (state, reason)
+            self._work.cancel()
+
+
+class Crew:
+    """The agents of one run. `choose` picks the models for a task, and says why."""
+
+    def __init__(
+        self,
+        *,
+        turns: Turns,
+        places: Places,
+        choose: Callable[[Task], Choice],
+        teams: Mapping[str, Team],
+        prefix: str = "",
+        bounds: Bounds | None = None,
+    ) -> None:
+        self.turns = turns
+        self._places = places
+        self._choose = choose
+        self._teams = teams
+        self._prefix = prefix
+        self._bounds = bounds or Bounds()
+        self._leads: dict[str, TeamLead] = {}
+        self._summaries: dict[str, str] = {}
+        self._refusal = ""
+
+    @property
+    def over_budget(self) -> str:
+        """Which cap was reached, in words; empty where none was."""
+        return self.turns.ledger.refusal or self._refusal
+
+    def lead(self, team: str) -> TeamLead:
+        """The lead of `team`; tasks without a team have one too."""
+        lead = self._leads.get(team)
+        if lead is None:
+            known = self._teams.get(team, Team(name=team))
+            lead = self._leads[team] = TeamLead(
+                team=known, places=self._places, prefix=self._prefix, bounds=self._bounds
+            )
+        return lead
+
+    def refused(self, task: Task) -> str:
+        """Why `task` isn't to begin: a cap was reached, or not one token of it is left."""
+        why = self.over_budget or self.turns.ledger.check(_SMALLEST, task=task.id, team=task.team)
+        self._refusal = why
+        return why
+
+    def start(
+        self,
+        task: Task,
+        attempt: int,
+        *,
+        capture: Printed,
+        tell: Tell,
+        ended: Callable[[Outcome], None],
+        crashed: Callable[[Exception], None],
+    ) -> AgentAttempt:
+        """Begin an attempt at `task`."""
+        loop = asyncio.get_running_loop()
+        lead = self.lead(task.team)
+        payer = Payer(task=task, attempt=attempt, tell=tell)
+
+        async def work(_: AgentAttempt) -> Outcome:
+            try:
+                async with asyncio.timeout(task.timeout_s):
+                    outcome, result = await self._do(lead, payer, capture)
+            except TimeoutError:
+                return Outcome(state=TaskState.TIMED_OUT, reason=f"timed out after {task.timeout_s:g} s")
+            except BudgetError as error:
+                return Outcome(state=TaskState.SKIPPED, reason=error.message)
+            except ProviderError as error:
+                return Outcome(state=TaskState.FAILED, reason=f"{error.fault.value}: {error}")
+            if outcome.state is TaskState.SUCCEEDED:
+                self._summaries[task.id] = result.summary
+            capture.feed(f"{result.summary or outcome.reason}\n".encode("utf-8", "replace"))
+            return outcome
+
+        def done(this: AgentAttempt, finished: asyncio.Task[Outcome]) -> None:
+            error = None if finished.cancelled() else finished.exception()
+            if finished.cancelled():
+                state, reason = this.ending or (TaskState.CANCELLED, "its work was broken off")
+                outcome = Outcome(state=state, reason=reason)
+            elif error is not None:
+                if isinstance(error, Exception):
+                    crashed(error)
+                outcome = Outcome(state=TaskState.FAILED, reason=f"internal error: {type(error).__name__}: {error}")
+            else:
+                outcome = finished.result()
+            capture.close()
+            now = loop.time()
+            duration_s = now - this.begun
+            lead.ended(now, duration_s, outcome)
+            ended(replace(outcome, duration_s=duration_s, output_bytes=capture.total, omitted_bytes=capture.omitted))
+
+        lead.began(loop.time())
+        return AgentAttempt(work, done)
+
+    async def close(self) -> None:
+        """Close the places and the providers."""
+        try:
+            await self._places.close()
+        finally:
+            await self.turns.close()
+
+    async def _do(self, lead: TeamLead, payer: Payer, capture: Printed) -> tuple[Outcome, Result]:
+        task = payer.task
+        choice = self._choose(task)
+        capture.feed(f"model: {choice.why}\n".encode())
+        capture.flush()
+        needs = [(need, self._summaries[need]) for need in task.needs if need in self._summaries]
+        return await lead.attempt(
+            task, ask=lambda turn: self.turns.ask(turn, choice.chain, payer), tell=payer.tell, needs=needs
+        )
