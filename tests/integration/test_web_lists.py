@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from maos_bot.demo.pipeline import Ending
 from maos_bot.model import Trigger, Usage
+from maos_bot.store.migrations import SCHEMA_VERSION
 from maos_bot.store.queries import Queries
 from tests.factories import START, make_history, make_run, store_runs
 from web import create_app
@@ -150,7 +151,7 @@ def test_the_feed_holds_the_failed_runs(client: FlaskClient) -> None:
 def test_prometheus_can_read_the_figures(client: FlaskClient) -> None:
     text = client.get("/metrics").text
     assert 'maos_runs{status="succeeded"} 5' in text
-    assert "maos_schema_version 2" in text
+    assert f"maos_schema_version {SCHEMA_VERSION}\n" in text
     for line in text.splitlines():
         assert re.fullmatch(r"# (HELP|TYPE) .+|[a-z_]+(\{[^}]*\})? [-\d.e+]+", line), line
 
