@@ -7,10 +7,13 @@ the run's exit code.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 import secrets
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,18 +21,32 @@ from typing import Final
 import click
 
 from maos_bot import app
-from maos_bot.config import Config, make_config
-from maos_bot.errors import ConfigError, ExitCode, MaosError
+from maos_bot._version import __version__
+from maos_bot.config import SPEC_NAMES, Config, make_config
+from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError
 from maos_bot.execution.changes import changed_files
 from maos_bot.execution.environment import with_trusted_checkout
+from maos_bot.github.capability import abilities, quota
+from maos_bot.github.case import Case, look_into
+from maos_bot.github.checkout import check_out, trusted_file
 from maos_bot.github.client import API_URL, GitHubClient
-from maos_bot.github.publisher import Publisher
-from maos_bot.github.trigger import decide, read_trigger, read_workflow_run
-from maos_bot.model import Trigger
+from maos_bot.github.commands import HELP, RUNNING, Command
+from maos_bot.github.comment import Marker, StickyComment
+from maos_bot.github.desk import Desk
+from maos_bot.github.publisher import Publisher, PublishResult
+from maos_bot.github.stored import claimed_pull_request, ours, read_stored, report_of_stored
+from maos_bot.github.trigger import SERVER_URL, read_trigger, read_workflow_run
+from maos_bot.github.trust import Decision, decide
+from maos_bot.model import Task, Trigger
 from maos_bot.reporting import markdown
-from maos_bot.reporting.escape import fenced, unissuable
+from maos_bot.reporting import words as words_of
+from maos_bot.reporting.escape import code, fenced, inline, unissuable
+from maos_bot.reporting.findings import Finding, from_sarif, named, to_sarif
 from maos_bot.reporting.report import RunReport
 
+_NOTES_BYTES: Final = 16_000  # for what wasn't posted, in the summary
+_SARIF_BYTES: Final = 20 * 1024 * 1024
+_GRAPH_BYTES: Final = 30_000  # of a plan's picture in an answer
 SUMMARY_BYTES: Final = 1024 * 1024 - 4096  # a summary above 1 MiB is dropped whole (runner FileCommandManager.cs)
 _ERROR_CHARACTERS: Final = 60_000  # of an error, in the summary; the log has all of it
 OUTPUT_BYTES: Final = 900 * 1024  # all outputs of a job: 1 MB
@@ -48,51 +65,229 @@ def main(environ: Mapping[str, str] | None = None) -> int:
 
 def _act(env: Mapping[str, str]) -> int:
     workspace = Path(env.get("GITHUB_WORKSPACE") or Path.cwd())
-    trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), _payload(env), env)
-    token = _input(env, "github-token")
-    decision = decide(trigger, has_token=bool(token))
-    click.echo(f"maos: {decision.reason}", err=True)
-    if not decision.run:
-        _write_summary(env, f"MAOS bot ran nothing: {decision.reason}\n")
-        return ExitCode.NOTHING_TO_DO
-    config = _config(env, workspace)
-    job = app.prepare(config, repository=trigger.repository)
-    publisher = None
-    if decision.publish:
-        publisher = Publisher(
-            trigger,
-            GitHubClient(
-                token=token,
-                repository=trigger.repository or env.get("GITHUB_REPOSITORY", ""),
-                api_url=env.get("GITHUB_API_URL") or API_URL,
-                write_pause_s=float(env.get("MAOS_WRITE_PAUSE_S") or 1.0),
-            ),
-            workflow_run=read_workflow_run(env, spec=_input(env, "spec")),
-            comment=_flag(env, "comment"),
-            checks=_flag(env, "checks"),
-        )
+    payload = _payload(env)
+    trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), payload, env)
+    client = _client(env, trigger)
+    stored = _input(env, "report")
+    case = look_into(trigger, payload, client, stored_run=bool(stored))
+    decision = decide(case.trigger, facts=case.facts)
+    click.echo(f"maos: {unissuable(decision.reason)}", err=True)
+    if client and (decision.run or decision.publish):
+        _tell_abilities(env, client, case, decision)
+    if case.said and decision.answer:
+        _react(case, "rocket" if decision.run else "confused" if _refused(case) else "+1")
+    if decision.run:
+        with contextlib.ExitStack() as stack:
+            config = _config(env, workspace, case.command)
+            if decision.spec_from == "base":
+                config = stack.enter_context(_beside_secrets(env, config, case.trigger))
+            return _run(env, config, case, client if decision.publish else None)
+    if decision.publish and client:
+        return _publish_stored(env, workspace / stored, case.trigger, client)
+    if decision.answer:
+        return _answer(env, workspace, case, decision.reason, client)
+    _write_summary(env, f"MAOS bot ran nothing: {decision.reason}\n")
+    return ExitCode.OK if trigger.event == "issue_comment" else ExitCode.NOTHING_TO_DO
+
+
+def _run(env: Mapping[str, str], config: Config, case: Case, client: GitHubClient | None) -> int:
+    job = app.prepare(config, repository=case.trigger.repository)
+    publisher = _publisher(env, case.trigger, client, case.desk) if client else None
     try:
         report = app.execute(
             job,
             config,
-            trigger=trigger,
-            changed=_changed(config.root, trigger),
+            trigger=case.trigger,
+            changed=_changed(config.root, case.trigger),
             sinks=[publisher] if publisher else [],
             environ=with_trusted_checkout(env, config.root),
         )
-    finally:
+        report = replace(report, more_findings=_sarif_findings(config.root, job.tasks, report))
         if publisher is not None:
-            result = publisher.close()
-            for problem in result.problems:
-                click.echo(f"::warning title=Not posted to GitHub::{_escaped(problem)}")
-            if result.comment_url:
-                click.echo(f"maos: comment at {result.comment_url}", err=True)
-    _write_summary(env, markdown.summary(report, limit_bytes=SUMMARY_BYTES).text)
-    _write_outputs(env, report)
+            publisher.add_findings(report.more_findings)
+    finally:
+        result = publisher.close() if publisher is not None else PublishResult()
+        _say(result)
+    _summarise(env, config.db.parent, report, result)
+    if _input(env, "sarif"):
+        (config.root / _input(env, "sarif")).write_text(
+            to_sarif(result.standing.open(report.findings), version=__version__), encoding="utf-8"
+        )
+    _write_outputs(env, report, result)
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
 
 
-def _config(env: Mapping[str, str], workspace: Path) -> Config:
+def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tuple[Finding, ...]:
+    """The findings in the SARIF files that tasks name as outputs and did write; a damaged one is said in the log."""
+    found: list[Finding] = []
+    for task in tasks:
+        reported = report.tasks.get(task.id)
+        if reported is None or not (reported.ran or reported.good):
+            continue
+        for name in (name for name in task.outputs if name.endswith((".sarif", ".sarif.json"))):
+            for path in sorted(root.glob(name)) if glob.has_magic(name) else [root / name]:
+                try:
+                    if path.resolve().is_relative_to(root.resolve()) and path.stat().st_size <= _SARIF_BYTES:
+                        found += named(from_sarif(json.loads(path.read_text(encoding="utf-8-sig"))), task.id)
+                except FileNotFoundError:
+                    continue
+                except (OSError, ValueError, RecursionError) as error:
+                    click.echo(f"::warning title=Findings not read::{_escaped(f'{name}: {error}')}")
+    return tuple(found)
+
+
+def _summarise(env: Mapping[str, str], folder: Path, report: RunReport, result: PublishResult) -> None:
+    """The job summary, within what GitHub takes; what has no room even there goes to a file beside the database."""
+    path = folder / f"{report.run_id}-rest.md"
+    made = markdown.summary(
+        report, limit_bytes=SUMMARY_BYTES - _NOTES_BYTES, rest_at=f"the file {path.name}", standing=result.standing
+    )
+    if made.left:
+        path.write_text(made.overflow, encoding="utf-8")
+    notes = [f"- {inline(problem, limit=600)}" for problem in result.problems[:20]]
+    told = "\n".join(("", "", "#### Not posted to GitHub", "", *notes, "")) if notes else "\n"
+    _write_summary(env, made.text + told)
+
+
+def _tell_abilities(env: Mapping[str, str], client: GitHubClient, case: Case, decision: Decision) -> None:
+    """What will be missing and what would mend it, in the log before anything is run."""
+    token = _input(env, "github-token")
+    for each in abilities(token=token, left=quota(client), trigger=case.trigger, decision=decision):
+        if each.name != "event":  # its words stand there already
+            mend = f"; {' '.join(each.mend.split())}" if each.mend else ""
+            click.echo(f"maos: {each.name}: {unissuable(each.says)}{mend}", err=True)
+
+
+def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
+    token = _input(env, "github-token")
+    if not token:
+        return None
+    return GitHubClient(
+        token=token,
+        repository=trigger.repository or env.get("GITHUB_REPOSITORY", ""),
+        api_url=env.get("GITHUB_API_URL") or API_URL,
+        write_pause_s=float(env.get("MAOS_WRITE_PAUSE_S") or 1.0),
+    )
+
+
+def _publisher(env: Mapping[str, str], trigger: Trigger, client: GitHubClient, desk: Desk | None = None) -> Publisher:
+    return Publisher(
+        trigger,
+        client,
+        workflow_run=read_workflow_run(env, spec=_input(env, "spec")),
+        comment=_flag(env, "comment"),
+        checks=_flag(env, "checks"),
+        dismissed=desk.dismissed if desk else None,
+    )
+
+
+def _say(result: PublishResult) -> None:
+    for problem in result.problems:
+        click.echo(f"::warning title=Not posted to GitHub::{_escaped(problem)}")
+    if result.comment_url:
+        click.echo(f"maos: comment at {result.comment_url}", err=True)
+
+
+@contextlib.contextmanager
+def _beside_secrets(env: Mapping[str, str], config: Config, trigger: Trigger) -> Iterator[Config]:
+    """The base's spec, then the head's files: what was approved is the code, never the say over what is run."""
+    names = (str(config.spec.relative_to(config.root)),) if config.spec_given else SPEC_NAMES
+    spec = trusted_file(config.root, env.get("GITHUB_SHA", ""), names)
+    check_out(
+        config.root,
+        trigger.sha,
+        token=_input(env, "github-token"),
+        server_url=env.get("GITHUB_SERVER_URL") or SERVER_URL,
+        mask=lambda value: click.echo(f"::add-mask::{value}"),
+    )
+    with tempfile.TemporaryDirectory(prefix="maos-base-") as folder:
+        path = Path(folder) / SPEC_NAMES[0]
+        path.write_bytes(spec)
+        yield replace(config, spec=path)
+
+
+def _answer(env: Mapping[str, str], workspace: Path, case: Case, reason: str, client: GitHubClient | None) -> int:
+    """Do what a command asks that runs nothing, and say in the one comment what came of it."""
+    if case.said is None or case.command is None or case.desk is None or client is None:
+        return ExitCode.NOTHING_TO_DO
+    words = reason
+    if not _refused(case):
+        words = _done(env, workspace, case)
+    text = f"---\n\n{code(case.said.body.partition(chr(10))[0], limit=120)} by {inline(case.said.author)}:\n\n{words}"
+    marker = Marker(key=read_workflow_run(env, spec=_input(env, "spec")).key, sha=case.trigger.sha)
+    sticky = StickyComment(client, pull_request=case.trigger.pull_request or 0, marker=marker)
+    try:
+        sticky.answer(text)
+    except GitHubError as error:
+        click.echo(f"::warning title=Not posted to GitHub::{_escaped(f'answer: {error}')}")
+    _write_summary(env, f"{text}\n")
+    return ExitCode.OK
+
+
+def _refused(case: Case) -> bool:
+    return case.command is None or bool(case.command.problem) or case.command.verb in RUNNING
+
+
+def _done(env: Mapping[str, str], workspace: Path, case: Case) -> str:
+    """What `/maos help | plan | cancel | dismiss` comes to, in markdown."""
+    verb = case.command.verb if case.command else ""
+    if verb == "plan":
+        from maos_bot.reporting.mermaid import graph_of_plan
+
+        job = app.prepare(_config(env, workspace, None), repository=case.trigger.repository)
+        text = (
+            f"{words_of.number(len(job.tasks), 'task')} in {words_of.number(len(job.plan.stages), 'stage')}, "
+            f"{job.plan.mode}, about {words_of.duration(job.plan.predicted.makespan_s)} "
+            f"({words_of.duration(job.plan.predicted.sequential_s)} one after the other), by the base's spec."
+        )
+        graph = f"```mermaid\n{graph_of_plan(job.tasks, job.plan)}\n```"
+        return f"{text}\n\n{graph}" if len(graph.encode()) < _GRAPH_BYTES else text
+    if verb == "cancel" and case.desk:
+        try:
+            ended = case.desk.cancel(case.trigger.sha, but=env.get("GITHUB_RUN_ID", ""))
+        except GitHubError as error:
+            return inline(str(error), limit=400)
+        return f"Cancelled {words_of.number(len(ended), 'workflow run')}." if ended else "Nothing of ours runs here."
+    if verb == "dismiss" and case.command:
+        return f"Left out from the next run on: {', '.join(code(word) for word in case.command.words)}."
+    return HELP
+
+
+def _react(case: Case, content: str) -> None:
+    if case.said is None or case.desk is None:
+        return
+    try:
+        case.desk.react(case.said.id, content)
+    except GitHubError as error:
+        click.echo(f"::warning title=Not posted to GitHub::{_escaped(f'reaction: {error}')}")
+
+
+def _publish_stored(env: Mapping[str, str], path: Path, trigger: Trigger, client: GitHubClient) -> int:
+    """Post the report of a run that had no write token. Its events are a stranger's: words to show, nothing more."""
+    events = read_stored(path)
+    number = claimed_pull_request(events)
+    trigger = replace(trigger, pull_request=number if number and _is_of(client, number, trigger) else None)
+    report = report_of_stored(events, trigger)
+    publisher = _publisher(env, trigger, client)
+    for event in ours(events, trigger):
+        publisher.add(event)
+    result = publisher.close()
+    _say(result)
+    _summarise(env, path.parent, report, result)
+    return ExitCode.OK
+
+
+def _is_of(client: GitHubClient, number: int, trigger: Trigger) -> bool:
+    """Whether the pull request that a stranger's report names is at the commit that GitHub says was run."""
+    try:
+        return Desk(client, number).pull().sha == trigger.sha
+    except GitHubError as error:
+        click.echo(f"::warning title=Not posted to GitHub::{_escaped(f'comment: {error}')}")
+        return False
+
+
+def _config(env: Mapping[str, str], workspace: Path, command: Command | None) -> Config:
+    named = list(command.words) if command and command.verb in ("run", "retry") else []
     config = make_config(
         use_cache=_flag(env, "cache"),
         cache_size=_input(env, "cache-size") or None,
@@ -102,7 +297,8 @@ def _config(env: Mapping[str, str], workspace: Path) -> Config:
         mode=_input(env, "mode") or None,
         strategy=_input(env, "strategy") or None,
         limits=_input(env, "limits").split(),
-        tasks=_input(env, "tasks").split(),
+        tasks=named or _input(env, "tasks").split(),
+        events=_input(env, "events") or None,
     )
     return replace(config, root=workspace)
 
@@ -142,7 +338,7 @@ def _write_summary(env: Mapping[str, str], text: str) -> None:
             file.write(text)
 
 
-def _write_outputs(env: Mapping[str, str], report: RunReport) -> None:
+def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult) -> None:
     """Outputs with a random delimiter, refused where a value holds it (actions/toolkit `file-command.ts`)."""
     path = env.get("GITHUB_OUTPUT", "")
     if not path:
@@ -155,6 +351,7 @@ def _write_outputs(env: Mapping[str, str], report: RunReport) -> None:
         "run-id": report.run_id,
         "cost-usd": "unknown" if usage["usd"] is None else str(usage["usd"]),
         "tokens": str(sum(usage[name] or 0 for name in usage if name.endswith("tokens"))),
+        "findings": str(len(result.standing.open(report.findings))),
         "report-json": whole if len(whole.encode()) <= OUTPUT_BYTES else "",
     }
     with Path(path).open("a", encoding="utf-8") as file:

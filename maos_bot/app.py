@@ -40,6 +40,7 @@ from maos_bot.spec.load import load_spec
 if TYPE_CHECKING:
     from maos_bot.agents.pricing import Spend
     from maos_bot.execution.cache import TaskCache
+    from maos_bot.github.capability import Ability
     from maos_bot.resuming import Resumption
     from maos_bot.store.run_lock import RunLock
 
@@ -271,6 +272,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
 
     root = find_root(cwd)
     runner, groups, gauge = probe(root), cgroups(), Gauge()
+    github = _on_github(os.environ)
     limits = resolve_limits(Spec(path="", name="", tasks=()), {}, runner)
     if as_json:
         _print_json(
@@ -286,6 +288,8 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
                 "pressure": list(gauge.sources),
                 "memory_floor_mb": gauge.floor_mb,
                 "limits": {name: {"value": limit.value, "reason": limit.reason} for name, limit in limits.items()},
+                "github": {each.name: {"says": each.says, "mend": each.mend} for each in github},
+                "providers": [],
             }
         )
         return ExitCode.OK
@@ -301,12 +305,32 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         ("cgroups", f"{groups.version}: {groups.reason}"),
         ("pressure", pressure),
         *(
+            (f"GitHub {each.name}", f"{each.says}; {' '.join(each.mend.split())}" if each.mend else each.says)
+            for each in github
+        ),
+        ("providers", NO_PROVIDER),
+        *(
             (f"limit {name}", f"{'none' if limit.value is None else f'{limit.value:g}'} ({limit.reason})")
             for name, limit in limits.items()
         ),
     ):
         click.echo(f"{name:<26}{value}")
     return ExitCode.OK
+
+
+def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
+    """What the token in the environment is and has left; asked only where there is a token and a repository."""
+    from maos_bot.github.capability import abilities, quota
+    from maos_bot.github.client import API_URL, GitHubClient
+
+    token = env.get("INPUT_GITHUB-TOKEN") or env.get("GITHUB_TOKEN") or ""
+    repository = env.get("GITHUB_REPOSITORY", "")
+    left = None
+    if token and repository:
+        left = quota(
+            GitHubClient(token=token, repository=repository, api_url=env.get("GITHUB_API_URL") or API_URL, timeout_s=5)
+        )
+    return abilities(token=token, left=left, trigger=None, decision=None)
 
 
 def local_trigger(root: Path) -> Trigger:

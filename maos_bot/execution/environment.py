@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _SECRET: Final = re.compile(
-    r"(?:^|_)(?:TOKENS?|SECRETS?|PAT|PASSPHRASE)(?:_|$)"
+    r"(?:^|[_-])(?:TOKENS?|SECRETS?|PAT|PASSPHRASE)(?:[_-]|$)"
     r"|PASSWORD|PASSWD|MYSQL_PWD|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY|CREDENTIALS?(?:_|$)",
     re.IGNORECASE,
 )

@@ -20,6 +20,7 @@ from maos_bot.reporting.report import RunReport, TaskReport
 
 MAX_TASK_CHECKS: Final = 40
 ANNOTATIONS_A_WRITE: Final = 50
+_PLAINEST: Final = 2
 RUN: Final = ""  # the key of the run's own check; tasks go by their id
 
 _CONCLUSIONS: Final[Mapping[TaskState, str]] = {
@@ -93,6 +94,7 @@ class CheckBoard:
     app: str = ""  # the app GitHub says made our checks
     _posted: dict[str, _Posted] = field(default_factory=dict)
     _given_up: set[str] = field(default_factory=set)
+    _plain: dict[str, int] = field(default_factory=dict)  # how far down the ladder: 1 no annotations, 2 few words
 
     def wanted(self, report: RunReport) -> Sequence[TaskReport]:
         """The tasks that get a check of their own, as far as they have begun or ended."""
@@ -154,6 +156,17 @@ class CheckBoard:
         """Never write this one again: GitHub refused it."""
         self._given_up.add(key)
 
+    def plainer(self, key: str) -> None:
+        """GitHub refused what this check says: leave out its annotations, then its texts, then give it up."""
+        level = self._plain[key] = self._plain.get(key, 0) + 1
+        if level > _PLAINEST:
+            self.give_up(key)
+
+    @property
+    def plain(self) -> frozenset[str]:
+        """The checks that say less than they should."""
+        return frozenset(self._plain)
+
     @property
     def count(self) -> int:
         """How many check runs we have on GitHub."""
@@ -189,6 +202,11 @@ class CheckBoard:
         completed_at: float | None,
     ) -> Step:
         posted = self._posted.get(key)
+        level = self._plain.get(key, 0)
+        if level:
+            text = replace(text, annotations=())
+        if level >= _PLAINEST:
+            text = CheckText(title=text.title, summary="GitHub refused the text; it is in the job summary.")
         begin = CheckWrite(
             name=name,
             sha=self.trigger.sha,
@@ -204,7 +222,7 @@ class CheckBoard:
         batch = text.annotations[posted.annotated : posted.annotated + ANNOTATIONS_A_WRITE]
         annotated = posted.annotated + len(batch)
         write = replace(begin, annotations=batch)
-        if annotated == len(text.annotations):
+        if annotated >= len(text.annotations):
             write = replace(write, conclusion=conclusion, completed_at=completed_at)
         return Step(key=key, write=write, annotated=annotated)
 

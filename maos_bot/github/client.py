@@ -42,6 +42,8 @@ class Comment:
     author: str
     is_app: bool = False
     url: str = ""
+    is_person: bool = False  # a user's account, writing by themselves and not through an app
+    edited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,7 +168,7 @@ class GitHubClient:
         if self._token.startswith("ghs_"):
             return None  # an app's installation, as GITHUB_TOKEN is: GET /user is refused
         try:
-            return self._call("ask whose token it is", self._who)
+            return self.call("ask whose token it is", self._who)
         except GitHubError as error:
             if error.status in (401, 403, 404):
                 return None
@@ -174,60 +176,60 @@ class GitHubClient:
 
     def comments(self, issue: int) -> Iterator[Comment]:
         def read() -> list[Comment]:
-            return [_comment(found) for found in self._repository().get_issue(issue).get_comments()]
+            return [comment_of(found) for found in self.handle().get_issue(issue).get_comments()]
 
-        yield from self._call(f"read the comments of #{issue}", read)
+        yield from self.call(f"read the comments of #{issue}", read)
 
     def create_comment(self, issue: int, body: str) -> Comment:
         def write() -> Comment:
-            return _comment(self._repository().get_issue(issue).create_comment(body))
+            return comment_of(self.handle().get_issue(issue).create_comment(body))
 
-        return self._call(f"comment on #{issue}", write, repeatable=False)
+        return self.call(f"comment on #{issue}", write, repeatable=False)
 
     def update_comment(self, comment: Comment, body: str) -> Comment:
         def write() -> Comment:
             # Below "issues/0" as a comment's address doesn't name its issue.
-            found = self._repository().get_issue(0).get_comment(comment.id)
+            found = self.handle().get_issue(0).get_comment(comment.id)
             found.edit(body)
-            return _comment(found)
+            return comment_of(found)
 
-        return self._call("update the comment", write)
+        return self.call("update the comment", write)
 
     def delete_comment(self, comment: Comment) -> None:
         try:
-            self._call("remove a second comment", self._repository().get_issue(0).get_comment(comment.id).delete)
+            self.call("remove a second comment", self.handle().get_issue(0).get_comment(comment.id).delete)
         except GitHubError as error:
             if error.status != 404:
                 raise
 
     def checks(self, sha: str, name: str) -> Iterator[Check]:
         def read() -> list[Check]:
-            commit = self._repository().get_commit(sha)
+            commit = self.handle().get_commit(sha)
             return [_check(found) for found in commit.get_check_runs(check_name=name, filter="all")]
 
-        yield from self._call(f"read the check runs named {name}", read)
+        yield from self.call(f"read the check runs named {name}", read)
 
     def create_check(self, write: CheckWrite) -> Check:
         def send() -> Check:
-            return _check(self._repository().create_check_run(write.name, write.sha, **_check_fields(write)))
+            return _check(self.handle().create_check_run(write.name, write.sha, **_check_fields(write)))
 
-        return self._call(f"create the check run {write.name}", send, repeatable=False)
+        return self.call(f"create the check run {write.name}", send, repeatable=False)
 
     def update_check(self, check: Check, write: CheckWrite) -> Check:
         def send() -> Check:
-            found = self._repository().get_check_run(check.id)
+            found = self.handle().get_check_run(check.id)
             found.edit(**_check_fields(write))
             return _check(found)
 
-        return self._call(f"update the check run {write.name}", send)
+        return self.call(f"update the check run {write.name}", send)
 
     def _who(self) -> str:
         import github
 
-        user = github.AuthenticatedUser.AuthenticatedUser(self._repository().requester, url="/user")
+        user = github.AuthenticatedUser.AuthenticatedUser(self.handle().requester, url="/user")
         return user.login
 
-    def _repository(self) -> Repository:
+    def handle(self) -> Repository:
         """PyGithub's repository, made without a request. PyGithub is imported here: it takes 0.4 s."""
         if self._repo is None:
             import github
@@ -246,13 +248,13 @@ class GitHubClient:
             self._repo = api.get_repo(self.repository)
         return self._repo
 
-    def _call(self, what: str, send: Callable[[], _T], *, repeatable: bool = True) -> _T:
+    def call(self, what: str, send: Callable[[], _T], *, repeatable: bool = True, attempts: int = _ATTEMPTS) -> _T:
         """`send`'s answer, after as many tries as make sense; raises `GitHubError`."""
         import github
         import requests
 
         give_up_at = time.monotonic() + self._patience_s
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, attempts + 1):
             try:
                 return send()
             except github.GithubException as error:
@@ -267,7 +269,7 @@ class GitHubClient:
                     f"could not {what}: the API at {self.api_url} answers with addresses of another host ({error})",
                     hint="GITHUB_API_URL must be the address under which the server knows itself",
                 ) from error
-            if wait is None or (failure.unsure and not repeatable) or attempt == _ATTEMPTS:
+            if wait is None or (failure.unsure and not repeatable) or attempt == attempts:
                 raise failure
             if not self._pause(wait, give_up_at):
                 failure.hint = failure.hint or "GitHub asked for a longer wait than this run has left"
@@ -294,6 +296,8 @@ def _refusal(what: str, error: Any, attempt: int) -> tuple[GitHubError, float | 
     if status == 429 or (status == 403 and _rate_limited(headers, said)):
         failure.hint = "the API's rate limit was reached"
         return failure, _rate_wait(headers, attempt)
+    if status == 409:  # someone else wrote at the same time
+        return failure, float(2 ** (attempt - 1))
     if status >= 500:
         failure.unsure = True
         failure.hint = "GitHub is having trouble; www.githubstatus.com tells more"
@@ -358,7 +362,7 @@ def _said(data: object) -> str:
     return f"{message} ({'; '.join(details[:3])})" if details else message
 
 
-def _comment(found: IssueComment) -> Comment:
+def comment_of(found: IssueComment) -> Comment:
     user = found.user
     return Comment(
         id=found.id,
@@ -366,6 +370,8 @@ def _comment(found: IssueComment) -> Comment:
         author=user.login if user else "",
         is_app=bool(user) and user.type == "Bot",
         url=found.html_url or "",
+        is_person=bool(user) and user.type == "User" and not found.raw_data.get("performed_via_github_app"),
+        edited=found.created_at != found.updated_at,
     )
 
 

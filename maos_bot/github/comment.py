@@ -7,6 +7,7 @@ stays.
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,11 @@ from maos_bot.github.client import Comment, GitHubApi
 COMMENT_BYTES: Final = 60_000  # GitHub refuses more than 65,536 characters; some of ours take four bytes
 MARKER_BYTES: Final = 256  # more than a marker ever takes
 
+MOST_KNOWN: Final = 750  # ids kept for the next push, of each commit: 6,000 bytes
+KNOWN_BYTES: Final = 2 * 8 * MOST_KNOWN + 64
+
+_KNOWN: Final = re.compile(r"<!-- maos-bot findings before=(?P<before>\?|[\w-]*) now=(?P<now>\?|[\w-]*) -->", re.ASCII)
+_ANSWER: Final = "\n\n<!-- maos-bot answer -->\n"
 _MARKER: Final = re.compile(
     r"<!-- maos-bot key=(?P<key>[0-9a-f]+) run=(?P<number>\d{1,18})\.(?P<attempt>\d{1,18}) "
     r"at=(?P<at>\d{1,18}) sha=(?P<sha>[0-9a-f]*) -->"
@@ -61,6 +67,39 @@ def read_marker(body: str) -> Marker | None:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """Findings by their ids, kept in the comment: those that stood at the commit `before`, and those that stand `now`.
+
+    None is unknown: there were none yet to compare with, or more than a comment has room for.
+    """
+
+    before: frozenset[str] | None = None
+    now: frozenset[str] | None = None
+
+    def __str__(self) -> str:
+        return f"<!-- maos-bot findings before={_packed(self.before)} now={_packed(self.now)} -->"
+
+
+def read_known(body: str) -> Known:
+    """What a comment of ours knows of findings; nothing where it says nothing that can be read."""
+    found = _KNOWN.match(body.partition("\n")[2])
+    return Known(before=_unpacked(found["before"]), now=_unpacked(found["now"])) if found else Known()
+
+
+def _packed(ids: frozenset[str] | None) -> str:
+    if ids is None or len(ids) > MOST_KNOWN:
+        return "?"
+    return base64.urlsafe_b64encode(bytes.fromhex("".join(sorted(ids)))).decode()
+
+
+def _unpacked(text: str) -> frozenset[str] | None:
+    if text == "?" or len(text) % 8:
+        return None
+    row = base64.urlsafe_b64decode(text).hex()
+    return frozenset(row[place : place + 12] for place in range(0, len(row), 12))
+
+
 class Written(StrEnum):
     """What became of a text."""
 
@@ -81,6 +120,14 @@ class StickyComment:
         self._author: str | None = None  # our own login, as soon as it is known
         self._asked = False
         self.superseded_by: Marker | None = None
+
+    def known_before(self) -> frozenset[str] | None:
+        """The findings that stood at the commit before ours, as our comment has them; None where it doesn't know."""
+        current, _ = self._find()
+        if current is None:
+            return None
+        known, marker = read_known(current.body), read_marker(current.body)
+        return known.before if marker and marker.sha == self._marker.sha else known.now
 
     @property
     def url(self) -> str:
@@ -107,6 +154,21 @@ class StickyComment:
             self._comment, result = self._api.update_comment(current, body), Written.UPDATED
         self._remove(others)
         return result
+
+    def answer(self, text: str) -> Written:
+        """Put `text` at the comment's end, in place of an earlier answer; the report before it stays as it is."""
+        current, _ = self._find()
+        if current is None:
+            self._comment = self._api.create_comment(self._pull_request, f"{self._marker}{_ANSWER}{text}")
+            return Written.CREATED
+        report = current.body.partition(_ANSWER)[0].encode()
+        room = COMMENT_BYTES - len(f"{_ANSWER}{text}".encode())
+        kept = report if len(report) <= room else report[:room].rpartition(b"\n\n")[0]
+        body = f"{kept.decode('utf-8', 'ignore')}{_ANSWER}{text}"
+        if body == current.body:
+            return Written.UNCHANGED
+        self._comment = self._api.update_comment(current, body)
+        return Written.UPDATED
 
     def _create(self, body: str) -> Written:
         try:

@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 from maos_bot.errors import GitHubError
 from maos_bot.events import RunEvent, RunFinished, RunStarted, TaskFinished, TaskStarted
 from maos_bot.github.checks import CheckBoard, CheckText, Step
-from maos_bot.github.client import GitHubApi
-from maos_bot.github.comment import COMMENT_BYTES, MARKER_BYTES, Marker, StickyComment, Written
+from maos_bot.github.client import Annotation, GitHubApi
+from maos_bot.github.comment import COMMENT_BYTES, KNOWN_BYTES, MARKER_BYTES, Known, Marker, StickyComment, Written
 from maos_bot.github.trigger import WorkflowRun
 from maos_bot.model import Trigger
 from maos_bot.reporting import markdown
+from maos_bot.reporting.findings import Finding, Standing
 from maos_bot.reporting.report import ReportBuilder, RunReport, TaskReport
 
 COMMENT_EVERY_S: Final = 10.0  # at first; a run of half an hour is told of once a minute
 CLOSE_WITHIN_S: Final = 120.0
 _LOOK_EVERY_S: Final = 0.25  # how often the report is built anew at most
 _RETRY_AFTER_S: Final = 15.0  # before a surface that failed is tried again
+SHORT_COMMENT_BYTES: Final = 8_000  # of a comment that GitHub refused at its full length
+CHECK_BYTES: Final = 60_000  # of each text of the run's check: notes come after it
+ANNOTATIONS_A_TASK: Final = 250  # five writes
+ANNOTATIONS_OF_A_RUN: Final = 1_000
+_UNSURE_WRITES: Final = 3  # of the last comment, whose answer never came
+_LEVELS: Final = {"error": "failure", "warning": "warning", "notice": "notice"}
 _FINAL = frozenset({401, 403, 404, 410})  # asking again won't help
 _WORTH_A_LOOK: Final = (RunStarted, TaskStarted, TaskFinished, RunFinished)
 
@@ -38,6 +46,7 @@ class PublishResult:
     comment_url: str = ""
     posted: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    standing: Standing = field(default_factory=Standing)
 
 
 class _Surface:
@@ -66,6 +75,7 @@ class Publisher:
         comment: bool = True,
         checks: bool = True,
         comment_every_s: float = COMMENT_EVERY_S,
+        dismissed: Callable[[], frozenset[str]] | None = None,
     ) -> None:
         self._trigger = trigger
         self._api = api
@@ -74,14 +84,19 @@ class Publisher:
         self._builder = ReportBuilder()
         self._board = CheckBoard(trigger=trigger)
         self._sticky: StickyComment | None = None
+        self._dismissed = dismissed
+        self._standing: Standing | None = None  # unknown until it was asked for
+        self._more: tuple[Finding, ...] = ()
+        self._comment_bytes = COMMENT_BYTES - MARKER_BYTES - KNOWN_BYTES
         self._comment = _Surface(on=comment and trigger.pull_request is not None)
         self._checks = _Surface(on=checks and bool(trigger.sha))
         self._next_comment_at = 0.0
         self._commented = 0  # how many events worth a look the last comment knew
         self._final_comment = False
+        self._unsure_writes = 0
         self._written: dict[Written, int] = {}
         self._check_writes = 0
-        self._problems: dict[str, None] = {}  # in order, each once
+        self._problems: dict[str, str] = {}  # what isn't as it should be, and why: gone when it is mended
         self._deadline: float | None = None
         self._changed = threading.Condition()  # guards the builder and the deadline
         self._seen = 0  # events worth a look
@@ -97,6 +112,11 @@ class Publisher:
                 self._seen += 1
                 self._changed.notify()
 
+    def add_findings(self, findings: Iterable[Finding]) -> None:
+        """Take findings that stand in files, not in the events; they are shown on the run's own check."""
+        with self._changed:
+            self._more = (*self._more, *findings)
+
     def close(self, *, within_s: float = CLOSE_WITHIN_S) -> PublishResult:
         """Post the final state, taking no longer than about `within_s` seconds, and say what was posted."""
         deadline = time.monotonic() + within_s
@@ -110,7 +130,8 @@ class Publisher:
         return PublishResult(
             comment_url=self._sticky.url if self._sticky else "",
             posted=tuple(self._posted_in_words()),
-            problems=tuple(self._problems),
+            problems=tuple(f"{what}: {why}" for what, why in self._problems.items()),
+            standing=self._standing or Standing(),
         )
 
     def _work(self) -> None:
@@ -126,6 +147,8 @@ class Publisher:
             closing = self._deadline is not None
             self._told = self._seen
             report = self._builder.report(now=time.time()) if self._builder.run_id else None
+            if report is not None and self._more:
+                report = replace(report, more_findings=self._more)
         if report is None:
             if not closing:
                 self._wait(None)
@@ -149,14 +172,14 @@ class Publisher:
 
     def _write_one(self, report: RunReport, *, closing: bool) -> bool:
         """The most useful write that is due: the run's check, the comment, tasks' checks; the run's conclusion last."""
-        if self._checks.open(closing=closing) and self._check(self._board.next_run(report, _run_text(report))):
+        if self._checks.open(closing=closing) and self._check(self._board.next_run(report, self._run_text(report))):
             return True
         if self._comment_is_due(closing=closing):
             self._write_comment(report, closing=closing)
             return True
         if not self._checks.open(closing=closing):
             return False
-        if self._check(self._board.next_task(report, partial(_task_text, report), closing=closing)):
+        if self._check(self._board.next_task(report, partial(self._task_text, report), closing=closing)):
             return True
         return closing and self._check(self._board.next_run(report, self._end_text(report), closing=True))
 
@@ -166,10 +189,15 @@ class Publisher:
         try:
             self._board.send(self._api, step)
             self._check_writes += 1
+            if step.key not in self._board.plain:
+                self._mended(f"check {step.write.name}")
         except GitHubError as error:
             self._problem(f"check {step.write.name}", str(error))
             self._after_failure(self._checks, error)
-            if error.status == 422 or self._deadline is not None:
+            if error.status == 422:
+                self._board.plainer(step.key)
+                self._checks.not_before = 0.0
+            elif self._deadline is not None:
                 self._board.give_up(step.key)
         return True
 
@@ -189,16 +217,63 @@ class Publisher:
             self._sticky = self._make_sticky(report)
         self._sticky.written_by(self._board.app)
         try:
-            written = self._sticky.write(_comment_text(report, COMMENT_BYTES - MARKER_BYTES))
+            standing = self._look_back(self._sticky)
+            written = self._sticky.write(self._comment_text(report, standing))
         except GitHubError as error:
             self._problem("comment", str(error))
             self._after_failure(self._comment, error)
+            if error.status == 422:
+                self._shorten()
+            elif error.unsure and closing and self._unsure_writes < _UNSURE_WRITES:
+                self._unsure_writes += 1  # the next write looks first whether this one happened
+                self._final_comment = False
             return
+        if self._comment_bytes > SHORT_COMMENT_BYTES:
+            self._mended("comment")
         self._written[written] = self._written.get(written, 0) + 1
         newer = self._sticky.superseded_by
         if newer is not None:
             self._comment.on = False
             self._problem("comment", f"left as a newer run wrote it (run {newer.number or '?'} on {newer.sha[:7]})")
+
+    def _look_back(self, sticky: StickyComment) -> Standing:
+        """What was known of findings before this run's first write; asked once."""
+        if self._standing is None:
+            before = sticky.known_before()
+            try:
+                dismissed = self._dismissed() if self._dismissed else frozenset[str]()
+            except GitHubError as error:
+                self._problem("dismissed findings", str(error))
+                dismissed = frozenset()
+            self._standing = Standing(before=before, dismissed=dismissed)
+        return self._standing
+
+    def _shorten(self) -> None:
+        """GitHub refused the comment: say less at once, then nothing."""
+        if self._comment_bytes <= SHORT_COMMENT_BYTES:
+            self._comment.on = False
+        self._comment_bytes = SHORT_COMMENT_BYTES
+        self._final_comment = False
+        self._comment.not_before = self._next_comment_at = 0.0
+
+    def _comment_text(self, report: RunReport, standing: Standing) -> str:
+        """The comment without its marker (`StickyComment` puts it in front): known findings, then the report."""
+        now = standing.before if report.running else frozenset(finding.id for finding in report.findings)
+        text = markdown.comment(report, marker="", limit_bytes=self._comment_bytes, standing=standing).text
+        return f"{Known(before=standing.before, now=now)}\n{text}"
+
+    def _run_text(self, report: RunReport) -> CheckText:
+        said = markdown.run_check_output(report, limit_bytes=CHECK_BYTES, standing=self._standing)
+        title = _running_title(report) if report.running else said.title
+        return CheckText(title=title, summary=said.summary, text=said.text)
+
+    def _task_text(self, report: RunReport, task: TaskReport) -> CheckText:
+        said = markdown.check_output(report, task)
+        remarks = _annotations(self._open(task.findings), ANNOTATIONS_A_TASK) if task.ended else ()
+        return CheckText(title=said.title, summary=said.summary, text=said.text, annotations=remarks)
+
+    def _open(self, findings: Iterable[Finding]) -> Sequence[Finding]:
+        return (self._standing or Standing()).open(findings)
 
     def _make_sticky(self, report: RunReport) -> StickyComment:
         marker = Marker(
@@ -216,13 +291,23 @@ class Publisher:
         surface.not_before = time.monotonic() + _RETRY_AFTER_S
 
     def _end_text(self, report: RunReport) -> CheckText:
-        text = _run_text(report)
+        text = self._run_text(report)
         missing = self._board.without_check(report)
-        if not missing:
-            return text
-        total = len(report.tasks)
-        note = f"{missing} of {total} tasks have no check run of their own: GitHub limits how many may be written."
-        return CheckText(title=text.title, summary=f"{text.summary}\n\n{note}", text=text.text)
+        checked = {task.id for task in self._board.wanted(report)}
+        own = [each for task in report.tasks.values() if task.id not in checked for each in task.findings]
+        remarks = _annotations(self._open((*own, *report.more_findings)), ANNOTATIONS_OF_A_RUN)
+        notes = []
+        if missing:
+            total = len(report.tasks)
+            notes.append(
+                f"{missing} of {total} tasks have no check run of their own: GitHub limits how many may be written."
+            )
+        unmarked = len(self._open(own)) + len(self._open(report.more_findings)) - len(remarks)
+        unmarked += sum(max(0, len(task.findings) - ANNOTATIONS_A_TASK) for task in self._board.wanted(report))
+        if unmarked > 0:
+            notes.append(f"{unmarked:,} findings have no annotation, for GitHub's limits: they are in the SARIF file.")
+        summary = "\n\n".join((text.summary, *notes))
+        return replace(text, summary=summary, annotations=remarks)
 
     def _count_unposted(self, report: RunReport) -> None:
         if self._checks.on and (names := self._board.unfinished(report)):
@@ -231,7 +316,10 @@ class Publisher:
             self._problem("comment", "its last state was not posted in time")
 
     def _problem(self, what: str, why: str) -> None:
-        self._problems[f"{what}: {why}"] = None
+        self._problems[what] = why
+
+    def _mended(self, what: str) -> None:
+        self._problems.pop(what, None)
 
     def _posted_in_words(self) -> list[str]:
         words = []
@@ -243,22 +331,19 @@ class Publisher:
         return words
 
 
-def _run_text(report: RunReport) -> CheckText:
-    return CheckText(title=_run_title(report), summary=_comment_text(report, COMMENT_BYTES))
+def _annotations(findings: Sequence[Finding], most: int) -> tuple[Annotation, ...]:
+    return tuple(
+        Annotation(
+            path=each.path,
+            start_line=each.line,
+            end_line=each.end_line or each.line,
+            level=_LEVELS[each.severity],
+            message=f"{each.message}\n\nSuggested: {each.suggestion}" if each.suggestion else each.message,
+            title=each.title,
+        )
+        for each in findings[:most]
+    )
 
 
-def _comment_text(report: RunReport, limit_bytes: int) -> str:
-    """The comment without a marker: `StickyComment` puts its own in front."""
-    return markdown.comment(report, marker="", limit_bytes=limit_bytes).text
-
-
-def _task_text(report: RunReport, task: TaskReport) -> CheckText:
-    said = markdown.check_output(report, task)
-    return CheckText(title=said.title, summary=said.summary, text=said.text)
-
-
-def _run_title(report: RunReport) -> str:
-    if report.running:
-        return f"{report.done} of {len(report.tasks)} tasks done"
-    counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in report.counts.items())
-    return counts or "no task"
+def _running_title(report: RunReport) -> str:
+    return f"{report.done} of {len(report.tasks)} tasks done"

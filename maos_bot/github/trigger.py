@@ -1,8 +1,6 @@
-"""From a GitHub event to what triggered us, and to what may happen because of it (pure).
+"""From a GitHub event to what triggered us (pure); `maos_bot.github.trust` decides what may come of it.
 
-`read_trigger` reads any webhook payload without failing: what a payload doesn't say stays empty. `decide` maps the
-trigger to what this run may do. It trusts no name and no text in the payload; only which event it is, and whether the
-head lives in another repository.
+`read_trigger` reads any webhook payload without failing: what a payload doesn't say stays empty.
 """
 
 from __future__ import annotations
@@ -17,22 +15,6 @@ from maos_bot.model import Trigger
 
 SERVER_URL: Final = "https://github.com"
 _NO_COMMIT: Final = "0" * 40  # how a push says "there was no commit before" or "the branch is gone"
-
-# These run with the base repository's secrets and write token, whoever caused them.
-PRIVILEGED_EVENTS: Final = frozenset({"pull_request_target", "issue_comment", "workflow_run"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
-    """What may happen: `run` commands of the spec, `publish` to the API, and `spec_from` which commit's tree.
-
-    `reason` says in words why, and what would change it.
-    """
-
-    run: bool
-    publish: bool
-    spec_from: str  # head | base
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,53 +51,11 @@ def read_trigger(event_name: str, payload: object, env: Mapping[str, str]) -> Tr
         return Trigger(**common, **_of_pull_request(payload, env))
     if event_name == "push":
         return Trigger(**common, **_of_push(payload, env))
+    if event_name == "workflow_run":
+        return Trigger(**common, **_of_workflow_run(payload))
+    if event_name == "merge_group":
+        return Trigger(**common, **_of_merge_group(payload, env))
     return Trigger(**common, **_of_other(payload, env))
-
-
-def decide(trigger: Trigger, *, has_token: bool = True) -> Decision:
-    """What may happen for `trigger`; `has_token` is whether a token for the API was given at all.
-
-    Head code never runs where the base's secrets are in reach. A fork's token is read-only: the run goes on, and its
-    report stays in the job summary.
-    """
-    if trigger.event in PRIVILEGED_EVENTS:
-        return Decision(
-            run=False,
-            publish=False,
-            spec_from="base",
-            reason=(
-                f"{trigger.event} runs with this repository's secrets and write token, so code that a pull request "
-                "brings is not run here; use `on: pull_request` for the tasks"
-            ),
-        )
-    if trigger.is_fork:
-        return Decision(
-            run=True,
-            publish=False,
-            spec_from="head",
-            reason=(
-                "this pull request comes from a fork, for which GitHub gives a read-only token and no secrets: "
-                "the report is in the job summary, not in a comment or check runs"
-            ),
-        )
-    if trigger.event == "pull_request" and trigger.actor == "dependabot[bot]":
-        return Decision(
-            run=True,
-            publish=False,
-            spec_from="head",
-            reason=(
-                "GitHub treats a Dependabot pull request like one from a fork (read-only token, no secrets): "
-                "the report is in the job summary"
-            ),
-        )
-    if not has_token:
-        return Decision(
-            run=True,
-            publish=False,
-            spec_from="head",
-            reason="no token was given, so nothing is posted; pass `github-token: ${{ github.token }}` to the action",
-        )
-    return Decision(run=True, publish=True, spec_from="head", reason=f"{trigger.event} from this repository itself")
 
 
 def read_workflow_run(env: Mapping[str, str], *, spec: str = "") -> WorkflowRun:
@@ -158,6 +98,24 @@ def _of_push(payload: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, An
         "ref": _short_ref(_text(payload, "ref") or env.get("GITHUB_REF", "")),
         "sha": env.get("GITHUB_SHA", "") if after in ("", _NO_COMMIT) else after,
         "base_sha": "" if before == _NO_COMMIT else before,
+    }
+
+
+def _of_workflow_run(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The commit that the run before was for; which pull request it belongs to must be asked of the API."""
+    head = _text(payload, "workflow_run", "head_repository", "full_name")
+    return {
+        "ref": _text(payload, "workflow_run", "head_branch"),
+        "sha": _text(payload, "workflow_run", "head_sha"),
+        "is_fork": not head or head != _text(payload, "repository", "full_name"),
+    }
+
+
+def _of_merge_group(payload: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "ref": _short_ref(_text(payload, "merge_group", "head_ref") or env.get("GITHUB_REF", "")),
+        "sha": _text(payload, "merge_group", "head_sha") or env.get("GITHUB_SHA", ""),
+        "base_sha": _text(payload, "merge_group", "base_sha"),
     }
 
 

@@ -16,6 +16,8 @@ from maos_bot.model import Trigger
 from maos_bot.reporting import blocks, mermaid, words
 from maos_bot.reporting.escape import code, fenced, inline, link, one_line
 from maos_bot.reporting.excerpt import first_bytes
+from maos_bot.reporting.finding_blocks import finding_blocks
+from maos_bot.reporting.findings import Standing
 from maos_bot.reporting.view import RunReport, TaskReport
 
 MARKER: Final = "<!-- maos-bot:report -->"
@@ -38,11 +40,24 @@ class Links:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """A whole piece of markdown; the higher `importance`, the longer it stays. None is never left out."""
+
+    text: str
+    importance: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
     """A text within its limit, and the blocks that had no room in it, byte for byte."""
 
     text: str
-    overflow: str = ""
+    left: tuple[Block, ...] = ()
+
+    @property
+    def overflow(self) -> str:
+        """What had no room, as one text."""
+        return "\n\n".join(block.text for block in self.left)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,14 +69,6 @@ class CheckOutput:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
-    """A whole piece of markdown; the higher `importance`, the longer it stays. None is never left out."""
-
-    text: str
-    importance: int | None = None
-
-
 def comment(
     report: RunReport,
     *,
@@ -69,10 +76,12 @@ def comment(
     limit_bytes: int = COMMENT_BYTES,
     links: Links | None = None,
     rest_at: str = "the job summary",
+    standing: Standing | None = None,
 ) -> Rendered:
     """The sticky comment: outcome, table of tasks, logs of what failed, and why it took as long as it did.
 
-    `marker` is the hidden line it is found by later; `rest_at` says in words where the overflow goes.
+    `marker` is the hidden line it is found by later; `rest_at` says in words where the overflow goes; `standing` is
+    what was known of findings before.
     """
     links = links or Links(workflow_run=report.trigger.url)
     parts = [
@@ -80,6 +89,7 @@ def comment(
         Block(text=blocks.heading(report)),
         Block(text=blocks.outcome(report)),
         *(Block(text=text, importance=90 - min(place, 9)) for place, text in enumerate(blocks.tables(report))),
+        *_findings(report, standing),
         *_logs(report),
         Block(text=blocks.critical_path(report), importance=60),
         _why(report),
@@ -87,13 +97,21 @@ def comment(
     return fit(parts, footer=_footer(report, links), limit_bytes=limit_bytes, rest_at=rest_at)
 
 
-def summary(report: RunReport, *, limit_bytes: int = SUMMARY_BYTES, links: Links | None = None) -> Rendered:
+def summary(
+    report: RunReport,
+    *,
+    limit_bytes: int = SUMMARY_BYTES,
+    links: Links | None = None,
+    rest_at: str = "the run's artifact",
+    standing: Standing | None = None,
+) -> Rendered:
     """The job summary: all of the comment and more, with the graph and the schedule as pictures."""
     links = links or Links(workflow_run=report.trigger.url)
     parts = [
         Block(text=blocks.heading(report)),
         Block(text=blocks.outcome(report)),
         *(Block(text=text, importance=90 - min(place, 9)) for place, text in enumerate(blocks.tables(report))),
+        *_findings(report, standing),
         Block(text=blocks.critical_path(report), importance=60),
         _picture("What ran when", mermaid.gantt(report), importance=50),
         _picture("What needs what", mermaid.graph_of_report(report), importance=49),
@@ -103,7 +121,7 @@ def summary(report: RunReport, *, limit_bytes: int = SUMMARY_BYTES, links: Links
             for place, task in enumerate(report.failures)
         ),
     ]
-    return fit(parts, footer=_footer(report, links), limit_bytes=limit_bytes, rest_at="the run's artifact")
+    return fit(parts, footer=_footer(report, links), limit_bytes=limit_bytes, rest_at=rest_at)
 
 
 def check_output(report: RunReport, task: TaskReport | str, *, limit_bytes: int = CHECK_BYTES) -> CheckOutput:
@@ -138,11 +156,18 @@ def check_output(report: RunReport, task: TaskReport | str, *, limit_bytes: int 
 
 
 def run_check_output(
-    report: RunReport, *, overflow: str = "", links: Links | None = None, limit_bytes: int = CHECK_BYTES
+    report: RunReport,
+    *,
+    links: Links | None = None,
+    limit_bytes: int = CHECK_BYTES,
+    standing: Standing | None = None,
 ) -> CheckOutput:
-    """What the check run of the whole run says; `overflow` is what the comment had no room for."""
-    body = comment(report, marker="", links=links, limit_bytes=limit_bytes)
-    room = fit([Block(text=overflow, importance=1)], footer="", limit_bytes=limit_bytes, rest_at="the job summary")
+    """What the run's own check says: the comment, and in `text` as much as fits of what that has no room for.
+
+    What has no room here either is in the job summary, which holds the comment's blocks and more.
+    """
+    body = comment(report, marker="", links=links, limit_bytes=limit_bytes, standing=standing)
+    room = fit(body.left, footer="", limit_bytes=limit_bytes, rest_at="the job summary")
     title = one_line(f"{words.headline(report)} in {words.duration(report.wall_s)}", limit=TITLE_CHARACTERS)
     return CheckOutput(title=title[:1].upper() + title[1:], summary=body.text, text=room.text)
 
@@ -172,13 +197,18 @@ def fit(parts: Iterable[Block], *, footer: str, limit_bytes: int, rest_at: str) 
         if size <= room:
             room -= size
             chosen.add(place)
-    left_out = [part.text for place, part in enumerate(kept) if place not in chosen]
+    left_out = tuple(part for place, part in enumerate(kept) if place not in chosen)
     shown = [part.text for place, part in enumerate(kept) if place in chosen]
     said = note.format(f"{words.number(len(left_out), 'block')}")
     text = "\n\n".join((*shown, said, *([footer] if footer else [])))
     if len(text.encode()) > limit_bytes:
         text = first_bytes(text, limit_bytes).rpartition("\n")[0]
-    return Rendered(text=text, overflow="\n\n".join(left_out))
+    return Rendered(text=text, left=left_out)
+
+
+def _findings(report: RunReport, standing: Standing | None) -> list[Block]:
+    texts = finding_blocks(report, standing or Standing())
+    return [Block(text=text, importance=max(85 - place, 21)) for place, text in enumerate(texts)]
 
 
 def _logs(report: RunReport) -> list[Block]:

@@ -26,6 +26,7 @@ from maos_bot.events import (
 )
 from maos_bot.model import GOOD_STATES, RunStatus, TaskState, Usage
 from maos_bot.reporting.excerpt import LogBuffer
+from maos_bot.reporting.findings import Finding, Lines, from_event, named
 from maos_bot.reporting.view import PEAK_NAMES, AttemptReport, PathStep, Peak, RunReport, TaskReport, usage_json
 
 __all__ = [
@@ -51,7 +52,7 @@ def report_of(events: Iterable[RunEvent]) -> RunReport:
 class _Attempt:
     """What is known of one attempt while the stream goes on."""
 
-    __slots__ = ("changes", "findings", "finished", "log", "started")
+    __slots__ = ("changes", "findings", "finished", "lines", "log", "started")
 
     def __init__(self) -> None:
         self.started: TaskStarted | None = None
@@ -59,12 +60,13 @@ class _Attempt:
         self.log: LogBuffer | None = None
         self.findings: list[FindingReported] = []
         self.changes: list[ChangeTaken] = []
+        self.lines: Lines | None = None  # the findings in what it printed
 
 
 class _Task:
     """What is known of one task while the stream goes on."""
 
-    __slots__ = ("attempts", "cached", "info", "memory_mb", "ready", "replay", "unran", "usage")
+    __slots__ = ("attempts", "cached", "info", "lines", "memory_mb", "ready", "replay", "unran", "usage")
 
     def __init__(self, info: TaskInfo) -> None:
         self.info = info
@@ -74,6 +76,7 @@ class _Task:
         self.memory_mb: float | None = None
         self.usage: Usage | None = None
         self.cached: TaskReport | None = None
+        self.lines: Lines | None = None  # the findings in `replay`
         self.replay: LogBuffer | None = None  # what it printed when it ran, where it came from the cache
 
     def attempt(self, number: int) -> _Attempt:
@@ -209,16 +212,21 @@ class ReportBuilder:
         if event.attempt == 0:
             task.replay = task.replay or LogBuffer(short=True)
             task.replay.add(event.offset, event.text, omitted=event.omitted)
+            task.lines = task.lines or Lines()
+            task.lines.add(event.offset, event.text, omitted=event.omitted)
             return
         attempt = task.attempt(event.attempt)
         if event.attempt < max(task.attempts):
             return  # only the last attempt's output is shown
         for number, other in task.attempts.items():
             if number < event.attempt:
-                other.log = None
+                other.log = other.lines = None
         if attempt.log is None:
             attempt.log = LogBuffer(short=attempt.finished is not None and attempt.finished.state in GOOD_STATES)
+            attempt.lines = Lines()
         attempt.log.add(event.offset, event.text, omitted=event.omitted)
+        if attempt.lines:
+            attempt.lines.add(event.offset, event.text, omitted=event.omitted)
 
     def _used(self, event: UsageRecorded) -> None:
         task = self._task(event.task)
@@ -301,6 +309,7 @@ def _task_report(task: _Task, began: float) -> TaskReport:
     else:
         state, finished_s = last.state, last.finished_s
     log = task.replay or (task.attempts[last.attempt].log if last else None)
+    findings, left_out = _findings(task, task.attempts[last.attempt] if last else None)
     return TaskReport(
         id=info.id,
         name=info.name,
@@ -331,7 +340,8 @@ def _task_report(task: _Task, began: float) -> TaskReport:
         retry_in_s=last.retry_in_s if last and state is TaskState.READY else None,
         saved_s=unran.saved_s if unran else None,
         usage=task.usage or Usage(),
-        findings=tuple(task.attempts[last.attempt].findings) if last else (),
+        findings=findings,
+        findings_left_out=left_out,
         changes=tuple(task.attempts[last.attempt].changes) if last else (),
         estimate_s=info.estimate_s,
         basis=info.basis,
@@ -341,6 +351,15 @@ def _task_report(task: _Task, began: float) -> TaskReport:
         attempt_list=attempts,
         log=log.excerpt() if log else None,
     )
+
+
+def _findings(task: _Task, last: _Attempt | None) -> tuple[tuple[Finding, ...], int]:
+    """What the last attempt found, in lines it printed and as an agent's report, and how much of it isn't kept."""
+    lines = task.lines or (last.lines if last else None)
+    said = last.findings if last else []
+    reported = [from_event(each) for each in said]
+    found = [*(lines.all() if lines else ()), *(each for each in reported if each)]
+    return named(found, task.info.id), (lines.left_out if lines else 0) + reported.count(None)
 
 
 def _attempt_report(number: int, attempt: _Attempt, began: float) -> AttemptReport:

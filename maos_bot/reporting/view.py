@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from maos_bot.events import ChangeTaken, FindingReported
+from maos_bot.events import ChangeTaken
 from maos_bot.model import BAD_STATES, FINAL_STATES, GOOD_STATES, RunStatus, TaskState, Trigger, Usage
 from maos_bot.reporting.excerpt import LogExcerpt
+from maos_bot.reporting.findings import Finding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +77,8 @@ class TaskReport:
     retry_in_s: float | None = None  # set while it waits for its next attempt
     saved_s: float | None = None  # of a cached one: what the attempt took that made its result
     usage: Usage = field(default_factory=Usage)
-    findings: tuple[FindingReported, ...] = ()  # of the last attempt, as `changes`
+    findings: tuple[Finding, ...] = ()  # of the last attempt, as `changes`
+    findings_left_out: int = 0
     changes: tuple[ChangeTaken, ...] = ()
     estimate_s: float | None = None
     basis: str = ""
@@ -137,16 +139,8 @@ class TaskReport:
             "predicted_start_s": _round(self.predicted_start_s),
             "predicted_finish_s": _round(self.predicted_finish_s),
             "usage": usage_json(self.usage),
-            "findings": [
-                {
-                    "path": each.path,
-                    "line": each.line,
-                    "severity": each.severity,
-                    "message": each.message,
-                    "suggestion": each.suggestion,
-                }
-                for each in self.findings
-            ],
+            "findings": [each.to_json() for each in self.findings],
+            "findings_left_out": self.findings_left_out,
             "changes": [
                 {
                     "commit": each.commit,
@@ -217,6 +211,7 @@ class RunReport:
     usage: Usage = field(default_factory=Usage)
     usage_by_model: Mapping[str, Usage] = field(default_factory=dict)
     peak: Peak = field(default_factory=Peak)
+    more_findings: tuple[Finding, ...] = ()  # from files that tasks wrote
     last_seq: int = 0
 
     @property
@@ -260,6 +255,12 @@ class RunReport:
         found = [task for task in self.tasks.values() if task.failed]
         return tuple(sorted(found, key=lambda task: (task.continue_on_error, task.finished_s or 0.0)))
 
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings, in the order of the spec, each once."""
+        said = [finding for task in self.tasks.values() for finding in task.findings]
+        return tuple({finding.id: finding for finding in (*said, *self.more_findings)}.values())
+
     @property
     def first_failure(self) -> TaskReport | None:
         """The failure that decided the run, where one did."""
@@ -300,6 +301,7 @@ class RunReport:
                 for step in self.critical_path
             ],
             "counts": {str(state): count for state, count in self.counts.items()},
+            "findings": [finding.to_json() for finding in self.findings],
             "limits": dict(self.limits),
             "tasks": {task.id: task.to_json() for task in self.tasks.values()},
             "usage": usage_json(self.usage),

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.e2e.github_judge import answer_faults, request_faults
 
@@ -52,6 +52,10 @@ class GitHubStandIn:
         self.requests: list[tuple[str, str]] = []
         self.faults: list[str] = []  # what GitHub's description finds wrong, in requests and in answers
         self.refuse: int | None = None
+        self.pull: dict[str, Any] = {}  # the pull request, where a test needs one
+        self.permissions: dict[str, str] = {}  # by login; anybody else may read
+        self.reactions: list[tuple[int, str]] = []
+        self.cancelled: list[int] = []
         self.troubles: list[Trouble] = []  # each for one request, the first that fits
         stand_in = self
 
@@ -94,7 +98,7 @@ class GitHubStandIn:
             "updated_at": "2026-11-23T00:00:00Z",
         }
 
-    def answer(  # noqa: PLR0911 - one return for each address
+    def answer(  # noqa: PLR0911, PLR0912 - one branch for each address
         self, method: str, target: str, body: dict[str, Any]
     ) -> tuple[int, Any, int | None]:
         """Status, JSON, and the total of a list that is to be paged."""
@@ -112,17 +116,32 @@ class GitHubStandIn:
                 return 200, self.comments, len(self.comments)
             return self._write_comment(None, body)
         if found := re.fullmatch(r"/issues/comments/(\d+)", path):
-            comment = next(each for each in self.comments if each["id"] == int(found[1]))
+            comment = next((each for each in self.comments if each["id"] == int(found[1])), None)
+            if comment is None:
+                return 404, {"message": "Not Found"}, None
             if method == "DELETE":
                 self.comments.remove(comment)
                 return 204, None, None
             return (200, comment, None) if method == "GET" else self._write_comment(comment, body)
         if found := re.fullmatch(r"/commits/([0-9a-f]+)/check-runs", path):
             name = query.get("check_name", [None])[0]
+            status = query.get("status", [None])[0]
             runs = [run for run in self.checks if run["head_sha"] == found[1] and name in (None, run["name"])]
+            runs = [run for run in runs if status in (None, run["status"])]
             return 200, {"total_count": len(runs), "check_runs": runs}, None
         if found := re.fullmatch(r"/commits/([0-9a-f]+)", path):
             return 200, {"sha": found[1], "url": f"{self.url}/repos/{REPOSITORY}/commits/{found[1]}"}, None
+        if re.fullmatch(r"/pulls/\d+", path):
+            return (200, self.pull, None) if self.pull else (404, {"message": "Not Found"}, None)
+        if found := re.fullmatch(r"/collaborators/([^/]+)/permission", path):
+            level = self.permissions.get(unquote(found[1]), "read")
+            return 200, {"permission": level, "role_name": level, "user": None}, None
+        if found := re.fullmatch(r"/issues/comments/(\d+)/reactions", path):
+            self.reactions.append((int(found[1]), body["content"]))
+            return 201, {"id": len(self.reactions), "content": body["content"]}, None
+        if found := re.fullmatch(r"/actions/runs/(\d+)/cancel", path):
+            self.cancelled.append(int(found[1]))
+            return 202, {}, None
         if path == "/check-runs":
             return self._write_check(None, body)
         if found := re.fullmatch(r"/check-runs/(\d+)", path):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from maos_bot.github.trigger import decide, read_trigger
+from maos_bot.github.trigger import read_trigger
+from maos_bot.github.trust import decide
 from tests.e2e.github_api import PARTS
 
 EXAMPLES = PARTS / "node_modules" / "@octokit" / "webhooks-examples" / "api.github.com" / "index.json"

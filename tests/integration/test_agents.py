@@ -79,7 +79,10 @@ def test_findings_are_checked_and_become_events(tmp_path: Path) -> None:
     ran = run(tmp_path, agent("review", report="findings", max_attempts=2), agents=crew(provider, tmp_path))
     (finding,) = ran.of(FindingReported)
     assert (finding.path, finding.line, finding.severity, finding.attempt) == ("a.py", 3, "failure", 2)
-    assert report_of(ran.events).tasks["review"].findings == (finding,)
+    (shown,) = report_of(ran.events).tasks["review"].findings
+    assert (shown.path, shown.line, shown.severity, shown.message) == ("a.py", 3, "error", "a defect")
+    assert shown.task == "review"
+    assert shown.id, "findings keep a fingerprint over pushes"
 
 
 def test_at_the_cap_the_rest_is_skipped_and_what_is_done_stays(tmp_path: Path) -> None:
