@@ -61,8 +61,8 @@ image: ## build the action's container image
 	echo "make image needs docker, podman or buildah" >&2; exit 1
 
 docs: $(READY) .venv/docs/.ready ## build the site of the documents into build/site, warnings are errors
-	python docs/reference.py
-	.venv/docs/bin/mkdocs build --strict --quiet
+	python -m docs.site
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
 	python docs/check_links.py build/site
 
 wheel-check: $(READY) .venv/release/.ready ## build the package and try it with every Python there is, or those in PYTHONS

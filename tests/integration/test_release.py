@@ -109,7 +109,7 @@ def test_what_is_wrong_stops_a_release(tree: Path, arguments: list[str], words: 
 
 def test_a_version_without_a_date_is_not_released(tree: Path) -> None:
     (tree / "maos_bot" / "_version.py").write_text('__version__ = "1.2.2"\n')
-    with pytest.raises(SystemExit, match="gives 1.2.2 no date"):
+    with pytest.raises(SystemExit, match=r"gives 1\.2\.2 no date"):
         release(["check", "v1.2.2"], tree)
 
 
