@@ -48,6 +48,7 @@ PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 NO_PROVIDER: Final = "no model provider configured"
 NO_AGENTS: Final = "this version plans agent tasks, and doesn't run them yet"
 _GIT_S: Final = 5.0
+_MOST_NAMED: Final = 10  # tasks in an error's words
 
 
 class Sink(Protocol):
@@ -374,7 +375,9 @@ def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
             import difflib
 
             near = difflib.get_close_matches(name, by_id, n=1)
-            raise ConfigError(f"--task {name}: there is no such task", hint=f"did you mean {near[0]}?" if near else "")
+            known = ", ".join(list(by_id)[:_MOST_NAMED]) + (", ..." if len(by_id) > _MOST_NAMED else "")
+            hint = f"did you mean {near[0]}?" if near else f"there are {known}"
+            raise ConfigError(f"--task {name}: there is no such task", hint=hint)
         todo += found
     chosen: set[str] = set()
     while todo:
