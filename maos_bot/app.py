@@ -320,16 +320,18 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
 
 def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
     """What the token in the environment is and has left; asked only where there is a token and a repository."""
-    from maos_bot.github.capability import abilities, quota
+    from maos_bot.github.capability import Ability, abilities, quota
     from maos_bot.github.client import API_URL, GitHubClient
 
     token = env.get("INPUT_GITHUB-TOKEN") or env.get("GITHUB_TOKEN") or ""
     repository = env.get("GITHUB_REPOSITORY", "")
     left = None
     if token and repository:
-        left = quota(
-            GitHubClient(token=token, repository=repository, api_url=env.get("GITHUB_API_URL") or API_URL, timeout_s=5)
-        )
+        url = env.get("GITHUB_API_URL") or API_URL
+        try:
+            left = quota(GitHubClient(token=token, repository=repository, api_url=url, timeout_s=5))
+        except ConfigError as error:
+            return [Ability(name="client", says=error.message, mend=error.hint)]
     return abilities(token=token, left=left, trigger=None, decision=None)
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from maos_bot._version import __version__
@@ -150,6 +151,8 @@ class GitHubClient:
     ) -> None:
         if not token:
             raise ConfigError("no GitHub token", hint="pass `github-token: ${{ github.token }}` to the action")
+        if find_spec("github") is None:
+            raise ConfigError("GitHub's client isn't installed", hint="pip install 'maos-bot[github]'")
         if repository.count("/") != 1:
             raise ConfigError(f"{repository!r} is no repository", hint="GITHUB_REPOSITORY is OWNER/NAME")
         self.repository = repository
