@@ -27,12 +27,15 @@ OPTIONS = (
 
 
 def main(arguments: list[str]) -> None:
-    """Writes `core.lock`, `dev.lock` (core and the tools), and those of the benchmarks' peers and the example."""
+    """Writes `core.lock`, `dev.lock` (core and the tools), the image's two, the benchmarks' peers' and the example's."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     core = project["project"]["dependencies"]
     groups = project["dependency-groups"]
     _compile("core.lock", core, arguments)
     _compile("dev.lock", [*core, *groups["dev"]], arguments, constraint="core.lock")
+    extras = project["project"]["optional-dependencies"]
+    _compile("image.lock", [*core, *extras["anthropic"]], arguments, constraint="dev.lock")
+    _compile("build.lock", ["pip", *project["build-system"]["requires"]], arguments, constraint="dev.lock")
     _compile("peers.lock", groups["peers"], arguments)
     _compile("../examples/itsdangerous/tools.lock", groups["example"], arguments)
 
