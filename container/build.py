@@ -1,7 +1,7 @@
 """Builds the action's image with what is here: a Docker engine, podman or buildah (`make image`).
 
-Without a Docker engine buildah builds, needing no daemon and no kernel feature; as root on Debian it is installed where it
-is missing. Where the registry can't be reached, a base is made from this machine's own Debian mirror instead. Its own
+Without a Docker engine buildah builds, needing no daemon and no kernel feature; as root on Debian it is installed
+where it is missing. Where the registry can't be reached, a base is made from this machine's own Debian mirror instead. Its own
 certificates and its pip's settings go in as secrets, which no layer keeps.
 
 `python3 container/build.py [--tag NAME] [--base IMAGE]`; CONTAINERS_STORAGE_CONF chooses where buildah keeps images.
@@ -23,7 +23,13 @@ LOCAL_BASE: Final = "localhost/maos-base"
 BASE_PACKAGES: Final = "ca-certificates,netbase,tzdata,python3,python3-venv"
 TOOLS: Final = ("buildah", "mmdebstrap")
 # As Debian's own slim images do: no manuals, no translations.
-LEFT_OUT: Final = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/lintian/*")
+LEFT_OUT: Final = (
+    "/usr/share/man/*",
+    "/usr/share/locale/*",
+    "/usr/share/doc/*",
+    "/usr/share/info/*",
+    "/usr/share/lintian/*",
+)
 PULL_S: Final = 300
 CA_BUNDLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 
@@ -100,7 +106,9 @@ def _install_tools() -> None:
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise BuildError(f"no Docker engine runs here, and {' and '.join(missing)} can't be installed: be root on Debian")
+        raise BuildError(
+            f"no Docker engine runs here, and {' and '.join(missing)} can't be installed: be root on Debian"
+        )
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     _run("apt-get", "update", "-qq")
     _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, env=quiet)

@@ -27,7 +27,7 @@ OPTIONS = (
 
 
 def main(arguments: list[str]) -> None:
-    """Writes `core.lock`, `dev.lock` (core and the tools), the image's two, the benchmarks' peers' and the example's."""
+    """Writes `core.lock`, `dev.lock` (core and the tools), the image's two, and the peers' and the example's."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     core = project["project"]["dependencies"]
     groups = project["dependency-groups"]
