@@ -207,6 +207,7 @@ def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
         repository=trigger.repository or env.get("GITHUB_REPOSITORY", ""),
         api_url=env.get("GITHUB_API_URL") or API_URL,
         write_pause_s=float(env.get("MAOS_WRITE_PAUSE_S") or 1.0),
+        retry_pause_s=float(env.get("MAOS_RETRY_PAUSE_S") or 1.0),
     )
 
 

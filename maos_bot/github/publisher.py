@@ -179,10 +179,15 @@ class Publisher:
         if closing:
             self._count_unposted(report)
             return False
-        time.sleep(_LOOK_EVERY_S)
+        self._rest()
         waiting = self._comment.on and self._told > self._commented
         self._wait(max(0.0, self._next_comment_at - time.monotonic()) if waiting else None)
         return True
+
+    def _rest(self) -> None:
+        """Let a moment pass, so that a storm of events isn't a storm of reports; the end of the run cuts it short."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._deadline is not None, _LOOK_EVERY_S)
 
     def _wait(self, seconds: float | None) -> None:
         with self._changed:
