@@ -4,6 +4,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 PYTEST ?=
 PORT ?= 8400
+IMAGE ?= localhost/maos-bot:latest
 BENCHMARKS ?= $(sort $(basename $(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))))
 NODE_PARTS = $(patsubst %/package-lock.json,%/node_modules/.ready,$(wildcard tests/e2e/*/package-lock.json))
 
@@ -56,9 +57,8 @@ dashboard: $(READY) ## serve the dashboard on PORT (8400)
 example: $(READY) ## run the checks of a real package in three modes and compare (downloads it)
 	python examples/compare_modes.py
 
-image: ## build the action's container image
-	@for engine in docker podman buildah; do command -v $$engine >/dev/null && exec $$engine build -t maos-bot .; done; \
-	echo "make image needs docker, podman or buildah" >&2; exit 1
+image: ## build the action's container image; IMAGE names it, BASE another base
+	@$(or $(PYTHON),python3) container/build.py --tag $(IMAGE) $(if $(BASE),--base $(BASE))
 
 docs: $(READY) .venv/docs/.ready ## build the site of the documents into build/site, warnings are errors
 	python -m docs.site

@@ -355,10 +355,24 @@ def local_trigger(root: Path) -> Trigger:
 
 
 async def _run(orchestrator: Orchestrator) -> None:
+    """Run with the signals stopping it; whoever took them before is told of them too, and gets them back."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, orchestrator.cancel, f"interrupted by {number.name}")
-    await orchestrator.run()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def taken(number: signal.Signals) -> None:
+        orchestrator.cancel(f"interrupted by {number.name}")
+        handler = before[number]
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(number, None)
+
+    for number in before:
+        loop.add_signal_handler(number, taken, number)
+    try:
+        await orchestrator.run()
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
