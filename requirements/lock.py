@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     extras = project["project"]["optional-dependencies"]
     groups = project["dependency-groups"]
     _compile("core.lock", core, arguments)
-    whole = [*core, *extras["github"], *extras["graph"]]
+    whole = [*core, *extras["github"]]
     _compile("dev.lock", [*whole, *groups["dev"]], arguments, constraint="core.lock")
     _compile("image.lock", [*whole, *extras["anthropic"]], arguments, constraint="dev.lock")
     _compile("build.lock", ["pip", *project["build-system"]["requires"]], arguments, constraint="dev.lock")
