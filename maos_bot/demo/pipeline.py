@@ -25,6 +25,7 @@ class Job:
     seconds: float
     needs: tuple[str, ...] = ()
     name: str = ""
+    kind: str = "command"
     memory_mb: float = 120.0
     log: tuple[str, ...] = ()
 
@@ -228,6 +229,7 @@ class Schedule:
         states = ending.states if ending else (TaskState.SUCCEEDED,)
         state, final = states[min(attempt, len(states)) - 1], attempt >= len(states)
         bad = ending if state is not TaskState.SUCCEEDED else None
+        command = self._jobs[task].kind == "command"
         self._say(
             "TaskFinished",
             task,
@@ -235,11 +237,11 @@ class Schedule:
             state=state,
             final=final,
             reason=bad.reason if bad else "",
-            exit_code=bad.exit_code if bad else 0,
+            exit_code=bad.exit_code if bad else 0 if command else None,
             duration_s=self._lasting[task],
-            cpu_s=self._lasting[task] * 0.86,
-            peak_memory_mb=self._jobs[task].memory_mb,
-            output_bytes=4096,
+            cpu_s=self._lasting[task] * 0.86 if command else None,
+            peak_memory_mb=self._jobs[task].memory_mb if command else None,
+            output_bytes=4096 if command else 0,
             retry_in_s=None if final else 1.0,
         )
         if final:
