@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from maos_bot.demo.agents import NOT_ACCEPTED, REVIEWERS, said
@@ -51,6 +51,7 @@ _MISHAPS = {
     27: {"lint": _LINT},
     28: {"lint": _LINT},
 }
+_UNCHANGED = {"docs/api-reference": ("lint", "types", "unit-core")}  # what such a branch doesn't touch
 _CANCELLED = 15
 _RETRIES_SINCE = 9  # runs ago, the spec was changed
 _MISHAPS_AGAIN = 60  # runs after which they happen again
@@ -72,6 +73,7 @@ def make_run(
     cancelled_at: float | None = None,
     budget_usd: float | None = None,
     retries: bool = True,
+    cached: Collection[str] = (),
     usage: Mapping[str, Usage] | None = None,
 ) -> list[RunEvent]:
     """The events of one run, numbered from 1.
@@ -84,7 +86,7 @@ def make_run(
     width = 1 if mode == "sequential" else width
     lasting = {job.id: max(0.02, job.seconds * speed * rng.uniform(0.9, 1.18)) for job in jobs}
     plan = Schedule(jobs, {job.id: job.seconds for job in jobs}, {}, width=width)
-    real = Schedule(jobs, lasting, endings, width=width)
+    real = Schedule(jobs, lasting, endings, width=width, cached=cached)
     stop = cut_at if cut_at is not None else cancelled_at
     happened = [item for item in real.happened if stop is None or item[0] <= stop]
     rows: list[Happening] = [
@@ -162,6 +164,7 @@ def make_history(
             "seed": index,
             "speed": 0.9 + 0.25 * rng.random(),
             "retries": index < _RETRIES_SINCE,
+            "cached": _UNCHANGED.get(branch, ()),
         }
         if pull_request is not None:
             options |= {"jobs": (*PIPELINE, *REVIEWERS), "budget_usd": 0.25}

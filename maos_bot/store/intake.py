@@ -54,7 +54,7 @@ def _event(line: bytes) -> RunEvent:
     cls = EVENT_TYPES.get(str(row.get("type")))
     if cls is None:
         raise ValueError("unknown event type")
-    _form(cls.__name__).validate_python({name: value for name, value in row.items() if name != "type"})
+    _form(cls.__name__).validate_json(line, strict=True)  # strict: no text counts as a number
     event = from_dict(row)
     if not _RUN_ID.fullmatch(event.run_id):
         raise ValueError("run_id must be letters, digits, dots, dashes and underscores")

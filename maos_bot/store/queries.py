@@ -405,6 +405,7 @@ class Queries:
             runs=row[2],
             lost=self.count_runs(RunFilter(status=LOST)),
             last_event_at=row[3],
+            intakes=tuple(self._rows("SELECT source, at FROM intakes ORDER BY at DESC LIMIT 20")),
         )
 
     def _conditions(self, where: RunFilter, sort: RunSort = RunSort.STARTED) -> tuple[list[str], list[object]]:
