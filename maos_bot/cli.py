@@ -264,6 +264,20 @@ def prune(db: str | None, keep: str, as_json: bool) -> int:
     return records.prune(_database(db), keep=keep, as_json=as_json)
 
 
+@maos.command()
+@click.argument("repository", metavar="OWNER/REPO")
+@_db_option
+@click.option("--names", default="maos*", show_default=True, help="Which artifacts, by name.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def sync(repository: str, db: str | None, names: str, as_json: bool) -> int:
+    """Merge the runs in the artifacts of OWNER/REPO's workflows into the database; takes GITHUB_TOKEN."""
+    import os
+
+    from maos_bot import sync as syncing
+
+    return syncing.sync(_database(db), repository, names=names, environ=os.environ, as_json=as_json)
+
+
 @maos.command("cache")
 @click.argument("action", type=click.Choice(["list", "verify", "prune", "clear"]), default="list")
 @click.option("--max-size", metavar="SIZE", help="With prune: what may stay, such as 500M (default: 2G).")
