@@ -1,8 +1,8 @@
 """Builds the action's image with what is here: a Docker engine, podman or buildah (`make image`).
 
 Without a Docker engine buildah builds, needing no daemon and no kernel feature; as root on Debian it is installed
-where it is missing. Where the registry can't be reached, a base is made from this machine's own Debian mirror instead. Its own
-certificates and its pip's settings go in as secrets, which no layer keeps.
+where it is missing. Where the registry can't be reached, a base is made from this machine's own Debian mirror instead.
+Its own certificates and its pip's settings go in as secrets, which no layer keeps.
 
 `python3 container/build.py [--tag NAME] [--base IMAGE]`; CONTAINERS_STORAGE_CONF chooses where buildah keeps images.
 """
