@@ -10,7 +10,6 @@ import contextlib
 import gc
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -48,6 +47,7 @@ PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 NO_PROVIDER: Final = "no model provider configured"
 NO_AGENTS: Final = "this version plans agent tasks, and doesn't run them yet"
 _GIT_S: Final = 5.0
+_GC_THRESHOLD: Final = 20_000  # objects: a run keeps most of what it makes, so there is little to be found
 
 
 class Sink(Protocol):
@@ -213,7 +213,7 @@ def execute(
     """
     from maos_bot.store.writer import StoreWriter
 
-    run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+    run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + os.urandom(3).hex()
     redactor = Redactor(secret_values(os.environ))
     builder = ReportBuilder()
     with contextlib.ExitStack() as stack:
@@ -246,6 +246,7 @@ def execute(
         )
         lock = resumption.lock if resumption else _lock(database, run_id)
         over = False
+        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         gc.freeze()  # what was loaded so far lives to the end: looking through it again and again frees nothing
         try:
             asyncio.run(_run(orchestrator))
@@ -448,7 +449,7 @@ def _view(config: Config, followers: list[Sink], builder: ReportBuilder) -> View
         report=builder.report,
         environ=os.environ,
         quiet=config.quiet,
-        token=secrets.token_hex(16),
+        token=os.urandom(16).hex(),
     )
     followers.append(view)
     return view
