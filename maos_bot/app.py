@@ -262,7 +262,7 @@ def execute(
                 lock.release(over=over)
     report = builder.report()
     if not config.quiet:
-        click.echo(f"history: maos show {run_id}; dashboard: maos dashboard, then /runs/{run_id}", err=True)
+        click.echo(f"history: maos show {run_id}\ndashboard: maos dashboard, then /runs/{run_id}", err=True)
     return report
 
 
@@ -296,6 +296,11 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         return ExitCode.OK
     pressure = ", ".join(gauge.sources) or "the kernel doesn't tell it: slots aren't scaled by it"
     processes = "unknown" if runner.processes_free is None else f"{runner.processes_free:,} more may be started"
+    from rich.text import Text
+
+    from maos_bot.reporting.page import page, say
+
+    console = page()
     floor = "unknown" if gauge.floor_mb is None else f"below {gauge.floor_mb:.0f} MB left a task is put back"
     for name, value in (
         ("CPUs", f"{runner.cpus:g} ({runner.cpu_reason})"),
@@ -315,7 +320,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
             for name, limit in limits.items()
         ),
     ):
-        click.echo(f"{name:<26}{value}")
+        say(console, Text.assemble((f"{name:<26}", "dim"), value))
     return ExitCode.OK
 
 
