@@ -56,7 +56,7 @@ def measure(path: Path, *, rounds: int) -> dict[str, Any]:
     figures: dict[str, dict[str, Any]] = {
         name: {} for name in ("p95_ms", "median_ms", "cpu_p95_ms", "kb", "gzip_kb", "full_scans", "covering")
     }
-    for page, url in _pages(some, big, rng).items():
+    for page, url in pages_of(some, big, rng).items():
         times: list[float] = []
         used: list[float] = []
         largest = b""
@@ -75,7 +75,7 @@ def measure(path: Path, *, rounds: int) -> dict[str, Any]:
         figures["median_ms"][page] = statistics.median(times)
         figures["kb"][page] = len(largest) / 1024
         figures["gzip_kb"][page] = len(gzip.compress(largest, 6)) / 1024
-        scans, covering = _scans(client, url(), connection)
+        scans, covering = scans_of(client, url(), connection)
         if scans:
             figures["full_scans"][page] = scans
         if covering:
@@ -90,7 +90,9 @@ def _p95(values: list[float]) -> float:
     return sorted(values)[max(0, round(0.95 * len(values)) - 1)]
 
 
-def _pages(some: list[str], big: dict[str, str], rng: random.Random) -> dict[str, Callable[[], str]]:
+def pages_of(some: list[str], big: dict[str, str], rng: random.Random) -> dict[str, Callable[[], str]]:
+    """An address of each kind of page, another one each time: over the runs `some`, and `big` by name."""
+
     def run(part: str = "") -> Callable[[], str]:
         return lambda: f"/runs/{rng.choice(some)}{part}"
 
@@ -131,7 +133,7 @@ def _pages(some: list[str], big: dict[str, str], rng: random.Random) -> dict[str
     }
 
 
-def _scans(client: Any, url: str, connection: sqlite3.Connection) -> tuple[list[str], list[str]]:
+def scans_of(client: Any, url: str, connection: sqlite3.Connection) -> tuple[list[str], list[str]]:
     """The big tables that the page's queries read from end to end: their rows, or an index that carries the answer."""
     asked: list[str] = []
 
