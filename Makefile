@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: run test check format lint types imports unit stand-ins chromium bench dashboard example image lock clean help
+.PHONY: run test check format lint types imports unit stand-ins chromium bench dashboard example image e2e lock clean help
 
 run: $(READY) ## run the shipped example, .maos.yml, and say where the dashboard shows it
 	@maos run || code=$$?; \
@@ -59,6 +59,10 @@ example: $(READY) ## run the checks of a real package in three modes and compare
 
 image: ## build the action's container image; IMAGE names it, BASE another base
 	@$(or $(PYTHON),python3) container/build.py --tag $(IMAGE) $(if $(BASE),--base $(BASE))
+
+e2e: $(READY) stand-ins ## build the image and run it as GitHub would, against the stand-ins
+	@python container/build.py --run --tag $(IMAGE) $(if $(BASE),--base $(BASE))
+	MAOS_IMAGE=$(IMAGE) pytest tests/container $(PYTEST)
 
 lock: $(READY) ## renew the lock files; UPGRADE=1 takes newer versions
 	python requirements/lock.py $(if $(UPGRADE),--upgrade)
