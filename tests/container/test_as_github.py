@@ -242,7 +242,7 @@ def test_the_first_task_starts_soon_after_the_container(runner: Runner, github: 
         ended = runner.run("pull_request", event_of(sha), inputs={"events": "events.ndjson"})
         assert ended.code == 0, show(ended)
         events = [json.loads(line) for line in (runner.workspace / "events.ndjson").read_text().splitlines()]
-        waits.append(next(each["at"] for each in events if each["kind"] == "task_started") - began)
+        waits.append(next(each["at"] for each in events if each["type"] == "TaskStarted") - began)
     assert min(waits) < 1.5, waits
     print(f"first task after {', '.join(f'{wait:.2f}' for wait in waits)} s")  # noqa: T201
 
