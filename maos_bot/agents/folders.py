@@ -141,17 +141,6 @@ def differing(git: Git, one: str, other: str) -> frozenset[str]:
     return frozenset(os.fsdecode(name) for name in said.split(b"\0") if name)
 
 
-def line_counts(git: Git, one: str, other: str) -> tuple[int, int]:
-    """Lines added and removed between two trees; what isn't text has none."""
-    said = git.run("diff-tree", "-r", "--numstat", "--no-renames", "--no-textconv", one, other).stdout
-    added = removed = 0
-    for line in said.splitlines():
-        plus, minus, _ = line.split(b"\t", 2)
-        if plus != b"-":
-            added, removed = added + int(plus), removed + int(minus)
-    return added, removed
-
-
 def _admin(git: Git, folder: Folder) -> Path:
     """Where git keeps what it knows of the worktree: under the last part of its path, which is unique here."""
     place = git.git_dir / "worktrees" / folder.path.name

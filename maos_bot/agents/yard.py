@@ -141,7 +141,7 @@ class Yard:
         if not held.edits and not held.wrong:
             return None
         self._check(task, folder, held)
-        added, removed = worktree.line_counts(self._git, folder.start, held.tree)
+        added, removed = self._objects.line_counts(folder.start, held.tree)
         with self._lock:
             change = self._change(task, folder, held)
             merge = self._merging.add(change)
