@@ -130,57 +130,77 @@ def _actions(rng: random.Random, profile: str, number: int, task: str) -> Iterat
             yield Action(kind=kind, path=path, token=token, line=rng.randrange(12))
 
 
-def apply(folder: Path, actions: Sequence[Action], excused: set[bytes]) -> set[bytes]:
-    """Do `actions` in `folder`, as far as what they are about is there; tokens written, `excused` takes those removed."""
+def apply(folder: Path, actions: Sequence[Action], removed: set[bytes]) -> set[bytes]:
+    """Do `actions` in `folder`, as far as what they are about is there; the tokens written, `removed` takes others."""
     written: set[bytes] = set()
     for action in actions:
-        path = folder / action.path
-        token = action.token.encode()
-        there = path.is_file() and not path.is_symlink()
-        if action.kind in ("add", "program"):
-            _put(path, (path.read_bytes() if there else b"") + token + b"\n", excused)
-            if action.kind == "program":
-                path.chmod(0o755)
-        elif action.kind == "binary":
-            _put(path, (path.read_bytes() if there else b"\0\1") + b"\0" + token, excused)
-        elif action.kind == "link":
-            _put(path, None, excused)
-            path.symlink_to(f"../../{action.token}")
-        elif not there:
-            continue
-        elif action.kind in ("line", "insert"):
-            lines = path.read_bytes().split(b"\n")
-            at = next((n for n, line in enumerate(lines) if re.search(rb" line %d( |$)" % action.line, line)), 0)
-            lines[at : at + 1] = [lines[at] + b" " + token] if action.kind == "line" else [lines[at], token]
-            path.write_bytes(b"\n".join(lines))
-        elif action.kind == "mode":
-            path.chmod(0o755)
-            continue
-        elif action.kind == "rename":
-            path.rename(path.with_name(f"{action.token[1:-1].replace(':', '-')}-{path.name}"))
-            continue
-        else:
-            excused |= set(TOKEN.findall(path.read_bytes()))
-            path.unlink()
-            if action.kind == "folder":
-                path.mkdir()
-                (path / "inside").write_bytes(token)
-            else:
-                continue
-        written.add(token)
+        path, token = folder / action.path, action.token.encode()
+        old = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+        if action.kind in _NEW or old is not None:
+            gone = (
+                _NEW[action.kind](path, token, old) if action.kind in _NEW else _edit(action, path, token, old or b"")
+            )
+            removed |= gone
+            written -= gone
+        if action.kind not in ("mode", "rename", "delete") and (action.kind in _NEW or old is not None):
+            written.add(token)
     return written
 
 
-def _put(path: Path, data: bytes | None, excused: set[bytes]) -> None:
-    if path.is_symlink():
-        excused |= set(TOKEN.findall(os.fsencode(path.readlink())))
-        path.unlink()
-    elif path.is_file() and data is None:
-        excused |= set(TOKEN.findall(path.read_bytes()))
-        path.unlink()
+def _add(path: Path, token: bytes, old: bytes | None) -> set[bytes]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if data is not None:
-        path.write_bytes(data)
+    gone = _unlinked(path) if old is None else set()
+    path.write_bytes((old or b"") + token + b"\n")
+    return gone
+
+
+def _add_program(path: Path, token: bytes, old: bytes | None) -> set[bytes]:
+    gone = _add(path, token, old)
+    path.chmod(0o755)
+    return gone
+
+
+def _add_binary(path: Path, token: bytes, old: bytes | None) -> set[bytes]:
+    return _add(path, b"\0\1" + token, old)
+
+
+def _add_link(path: Path, token: bytes, old: bytes | None) -> set[bytes]:  # noqa: ARG001 - as the others
+    path.parent.mkdir(parents=True, exist_ok=True)
+    gone = _unlinked(path)
+    path.symlink_to(f"../../{token.decode()}")
+    return gone
+
+
+_NEW: Final = {"add": _add, "program": _add_program, "binary": _add_binary, "link": _add_link}
+
+
+def _unlinked(path: Path) -> set[bytes]:
+    """Remove what is at `path`; the tokens that were in it."""
+    if not path.is_symlink() and not path.exists():
+        return set()
+    gone = set(TOKEN.findall(os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()))
+    path.unlink()
+    return gone
+
+
+def _edit(action: Action, path: Path, token: bytes, old: bytes) -> set[bytes]:
+    """Edit a file that is there; the tokens removed from it."""
+    if action.kind in ("line", "insert"):
+        lines = old.split(b"\n")
+        at = next((n for n, line in enumerate(lines) if re.search(rb" line %d( |$)" % action.line, line)), 0)
+        lines[at : at + 1] = [lines[at] + b" " + token] if action.kind == "line" else [lines[at], token]
+        path.write_bytes(b"\n".join(lines))
+    elif action.kind == "mode":
+        path.chmod(0o755)
+    elif action.kind == "rename":
+        path.rename(path.with_name(f"{action.token[1:-1].replace(':', '-')}-{path.name}"))
+    else:
+        gone = _unlinked(path)
+        if action.kind == "folder":
+            path.mkdir()
+            (path / "inside").write_bytes(token)
+        return gone
+    return set()
 
 
 async def run_set(repository: Path, base: str, tasks: TaskSet, *, at_once: int, rng: random.Random, name: str) -> Ran:
@@ -192,69 +212,78 @@ async def run_set(repository: Path, base: str, tasks: TaskSet, *, at_once: int, 
     places = Worktrees(
         repository, run_id=name, base=base, order=tasks.order, needs=tasks.needs, make_tools=no_tools, environ={}
     )
-    ran = Ran()
-    written: dict[str, set[bytes]] = {}
-    excused: set[bytes] = set()
-    done: dict[str, bool] = {}
-    running: dict[asyncio.Task[bool], str] = {}
-    waiting = list(tasks.order)
-    while waiting or running:
-        ready = [task for task in waiting if all(need in done for need in tasks.needs[task])]
-        while ready and len(running) < at_once:
-            task = ready.pop(0 if at_once == 1 else rng.randrange(len(ready)))
-            waiting.remove(task)
-            if all(done[need] for need in tasks.needs[task]):
-                work = _work(places, tasks, task, rng, ran, written, excused)
-                running[asyncio.ensure_future(work)] = task
-            else:
-                done[task] = False
-                ready = [each for each in waiting if all(need in done for need in tasks.needs[each])]
-        if running:
-            ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for each in ended:
-                done[running.pop(each)] = each.result()
+    play = _Play(places=places, tasks=tasks, rng=rng)
+    await play.all(at_once)
     await places.close()
     merged = await places.result()
+    ran = Ran(conflicts=play.conflicts, unresolved=play.unresolved)
     if merged:
         ran.tree, ran.accepted = merged.tree, merged.tasks
         ran.kept = tuple(each.branch for each in merged.kept)
         ran.unreported = sorted(set(ran.unresolved) ^ set(merged.conflicts))
-        wanted = set().union(*written.values()) - excused if written else set()
-        if wanted:
+        if wanted := play.written - play.removed:
             ran.lost = sorted(token.decode() for token in wanted - _tokens(repository, [merged.tree, *ran.kept]))
     return ran
 
 
-async def _work(
-    places: Worktrees,
-    tasks: TaskSet,
-    task_id: str,
-    rng: random.Random,
-    ran: Ran,
-    written: dict[str, set[bytes]],
-    excused: set[bytes],
-) -> bool:
-    task = Task(id=task_id, agent="edit")
-    folder = await places.open(task)
-    for _ in range(rng.randrange(4)):
-        await asyncio.sleep(0)
-    removed: set[bytes] = set()
-    written[task_id] = apply(folder, tasks.actions[task_id], removed)
-    for _ in range(rng.randrange(4)):
-        await asyncio.sleep(0)
-    for _ in range(_ATTEMPTS):
-        change = await places.take(task)
-        if change is None:
-            return True
-        if not change.conflicts:
-            ran.unresolved.pop(task_id, None)
-            excused |= removed
-            return True
-        ran.conflicts[task_id] = ran.unresolved[task_id] = tuple(change.conflicts)
-        if task_id not in tasks.mends:
-            return False
-        mend(folder)
-    return False
+@dataclass(kw_only=True)
+class _Play:
+    """A run in the making. `removed` are tokens that accepted changes took away on purpose."""
+
+    places: Worktrees
+    tasks: TaskSet
+    rng: random.Random
+    conflicts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unresolved: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    written: set[bytes] = field(default_factory=set)
+    removed: set[bytes] = field(default_factory=set)
+    done: dict[str, bool] = field(default_factory=dict)
+
+    async def all(self, at_once: int) -> None:
+        running: dict[asyncio.Task[bool], str] = {}
+        waiting = list(self.tasks.order)
+        while waiting or running:
+            while (ready := [each for each in waiting if self._needs(each) <= set(self.done)]) and len(
+                running
+            ) < at_once:
+                task = ready[0 if at_once == 1 else self.rng.randrange(len(ready))]
+                waiting.remove(task)
+                if all(self.done[need] for need in self._needs(task)):
+                    running[asyncio.ensure_future(self._one(task))] = task
+                else:
+                    self.done[task] = False  # what it needs didn't come to anything
+            if running:
+                ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for each in ended:
+                    self.done[running.pop(each)] = each.result()
+
+    def _needs(self, task: str) -> set[str]:
+        return set(self.tasks.needs[task])
+
+    async def _one(self, task_id: str) -> bool:
+        task = Task(id=task_id, agent="edit")
+        folder = await self.places.open(task)
+        await self._pause()
+        removed: set[bytes] = set()
+        self.written |= apply(folder, self.tasks.actions[task_id], removed)
+        await self._pause()
+        for _ in range(_ATTEMPTS):
+            change = await self.places.take(task)
+            if change is None:
+                return True
+            if not change.conflicts:
+                self.unresolved.pop(task_id, None)
+                self.removed |= removed
+                return True
+            self.conflicts[task_id] = self.unresolved[task_id] = tuple(change.conflicts)
+            if task_id not in self.tasks.mends:
+                return False
+            mend(folder)
+        return False
+
+    async def _pause(self) -> None:
+        for _ in range(self.rng.randrange(4)):
+            await asyncio.sleep(0)
 
 
 _MARKS: Final = re.compile(rb"^(?:<{7} current.*|={7}|>{7} yours.*)\n", re.MULTILINE)
@@ -271,15 +300,14 @@ def mend(folder: Path) -> None:
 
 def _tokens(repository: Path, trees: Sequence[str]) -> set[bytes]:
     """All tokens in files and links of `trees`."""
-    found: set[bytes] = set()
     said = subprocess.run(
         ["git", "grep", "-a", "-o", "-h", "-E", "<[a-z0-9]+:[0-9]+>", *trees],
         cwd=repository,
         capture_output=True,
-        check=False,
+        check=False,  # 1 where there is none
     ).stdout
-    found |= set(TOKEN.findall(said))
-    for tree in trees:
+    found = set(TOKEN.findall(said))
+    for tree in trees:  # what links hold isn't searched
         for line in git(repository, "ls-tree", "-r", tree).splitlines():
             if line.startswith("120000"):
                 found |= set(TOKEN.findall(git(repository, "cat-file", "blob", line.split()[2]).encode()))

@@ -128,7 +128,9 @@ def set_back(git: Git, folder: Folder, tree: str) -> None:
 def delete(git: Git, folder: Folder) -> None:
     """Remove the folder, and git's knowledge of it."""
     remove_tree(folder.path)
-    remove_tree(_admin(git, folder))
+    admin = git.git_dir / "worktrees" / folder.path.name
+    if admin.is_dir():
+        remove_tree(admin)
     with contextlib.suppress(FileNotFoundError):
         folder.index.unlink()
 

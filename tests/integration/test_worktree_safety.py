@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,25 @@ def _replaced_by_link(folder: Path) -> None:
 def _nested(folder: Path) -> None:
     (folder / "docs").mkdir()
     repository(folder / "docs" / "inner")
+
+
+def _pipe(folder: Path) -> None:
+    (folder / "a.txt").unlink()
+    os.mkfifo(folder / "a.txt")
+
+
+def _without_submodule(folder: Path) -> None:
+    (folder / "sub").rmdir()
+
+
+def _file_for_submodule(folder: Path) -> None:
+    _without_submodule(folder)
+    (folder / "sub").write_text("x")
+
+
+def _nested_and_outside(folder: Path) -> None:
+    _nested(folder)
+    (folder / "src/new.py").write_text("x\n")
 
 
 def _link(target: str, at: str = "docs/link") -> Callable[[Path], object]:
@@ -92,16 +112,12 @@ def _write(path: str, text: str = "x\n") -> Callable[[Path], object]:
         pytest.param(_write(".gitmodules"), ("*",), "doesn't name it in so many words", id="submodules' list"),
         pytest.param(_write(".github/workflows/x.yml"), (".github/**",), "so many words", id="a workflow"),
         pytest.param(_nested, ("docs/**",), "docs/inner/ is a repository of its own", id="a repository inside"),
-        pytest.param(
-            lambda f: ((f / "a.txt").unlink(), os.mkfifo(f / "a.txt")), None, "neither a file nor a link", id="a pipe"
-        ),
+        pytest.param(_pipe, None, "neither a file nor a link", id="a pipe"),
     ],
 )
 def test_a_change_that_may_not_be_taken_is_refused_in_words(
     tmp_path: Path, edit: Callable[[Path], object], writes: tuple[str, ...] | None, said: str
 ) -> None:
-    import re
-
     assert re.search(said, _try(repository(tmp_path / "r"), edit, writes), re.DOTALL)
 
 
@@ -124,7 +140,7 @@ def test_a_change_within_bounds_is_taken(
 
 def test_refused_work_is_kept_all_the_same(tmp_path: Path) -> None:
     root = repository(tmp_path / "r")
-    assert _try(root, lambda folder: (_nested(folder), _write("src/new.py")(folder)), ("docs/**",))
+    assert _try(root, _nested_and_outside, ("docs/**",))
     kept = files_of(root, "maos/run-1/one")
     assert kept["src/new.py"] == "100644 x"
     assert "docs/inner/a.txt" in kept
@@ -223,8 +239,8 @@ def test_a_submodule_is_an_empty_folder_that_stays_empty(tmp_path: Path) -> None
     before = state_of(root)
     assert _try(root, _write("b.txt"), None) == ""
     assert "sub is a submodule" in _try(root, _write("sub/new.txt"), None)
-    assert "sub is a submodule" in _try(root, lambda f: ((f / "sub").rmdir(), _write("sub")(f)), None)
-    assert "sub is a submodule" in _try(root, lambda f: (f / "sub").rmdir(), None)
+    assert "sub is a submodule" in _try(root, _file_for_submodule, None)
+    assert "sub is a submodule" in _try(root, _without_submodule, None)
     after = state_of(root)
     assert {name: after[name] for name in before if name != "refs"} == {
         name: before[name] for name in before if name != "refs"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -261,7 +262,7 @@ def test_what_the_agent_commits_or_stages_makes_no_difference(tmp_path: Path) ->
         trees = places(root, task)
         folder = await trees.open(task)
         (folder / "a.txt").write_text("committed\n")
-        git(folder, "commit", "--quiet", "--all", "--message=mine")
+        subprocess.run(["git", "commit", "--quiet", "--all", "--message=mine"], cwd=folder, check=True)
         git(folder, "stash", "store", git(folder, "rev-parse", "HEAD"))
         git(folder, "branch", "mine")
         git(folder, "config", "core.pager", "false")
@@ -440,6 +441,27 @@ def test_names_that_no_branch_can_have_stay_apart(tmp_path: Path) -> None:
     branches = play(work())
     assert len(branches) == 5
     assert all(git(root, "rev-parse", "--verify", branch) for branch in branches)
+
+
+def test_a_folder_that_its_agent_removes_is_made_again(tmp_path: Path) -> None:
+    root = repository(tmp_path / "r")
+    task, other = agent("one"), agent("two")
+
+    async def work() -> None:
+        trees = places(root, task, other)
+        folder = await trees.open(task)
+        shutil.rmtree(folder)
+        with pytest.raises(PlaceError, match="is gone"):
+            await trees.take(task)
+        assert (await trees.open(task) / "a.txt").read_text() == TEXT
+        shutil.rmtree(await trees.open(other))
+        await trees.close()
+        merged = await trees.result()
+        assert merged
+        assert [(each.task, each.why) for each in merged.kept] == [("two", "its folder was removed")]
+
+    play(work())
+    assert not (root / ".maos/agents").exists()
 
 
 def test_without_anything_changed_there_is_no_result(tmp_path: Path) -> None:
