@@ -1,7 +1,7 @@
 """Commands that agents run: held in their worktree, with an environment that holds nothing of ours, killed whole.
 
-It fits `maos_bot.agents.tools.Commands` by its shape. What runs is `maos_bot.execution.jail`, as an attempt like that of
-a command task: a session of its own, output in bounded memory and redacted, an end that leaves nothing running.
+It fits `maos_bot.agents.tools.Commands` by its shape. What runs is `maos_bot.execution.jail`, as an attempt like that
+of a command task: a session of its own, output in bounded memory and redacted, an end that leaves nothing running.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ class Ran:
 class AgentCommands:
     """Runs commands for agents. `environ` is ours: what little of it a command may see is picked from it by name."""
 
-    def __init__(
-        self, *, redactor: Redactor, environ: Mapping[str, str], held_by: Confinement | None = None
-    ) -> None:
+    def __init__(self, *, redactor: Redactor, environ: Mapping[str, str], held_by: Confinement | None = None) -> None:
         self._redactor = redactor
         self._environ = environ
         self._given = held_by

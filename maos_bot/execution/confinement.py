@@ -95,7 +95,9 @@ class Confinement:
         elif self.landlock >= 6:
             processes = "other processes neither read nor signalled"
         else:
-            processes = "other processes can be signalled" if self.holds else "other processes can be read and signalled"
+            processes = (
+                "other processes can be signalled" if self.holds else "other processes can be read and signalled"
+            )
         return "; ".join((files, network, processes, *((self.why_not,) if self.why_not else ())))
 
     def _has(self, kind: str) -> bool:
@@ -114,9 +116,7 @@ def confinement() -> Confinement:
         found = json.loads(said)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return Confinement(why_not=f"asking the kernel failed: {type(error).__name__}: {error}")
-    return Confinement(
-        landlock=found["landlock"], calls=found["calls"], namespaces=tuple(found["namespaces"] or ())
-    )
+    return Confinement(landlock=found["landlock"], calls=found["calls"], namespaces=tuple(found["namespaces"] or ()))
 
 
 def readable_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def readable_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
     """
     home = Path(environ.get("HOME") or "/nonexistent")
     found = [*_SYSTEM, *(f"/etc/{name}" for name in _OF_ETC), *(str(home / name) for name in _OF_HOME)]
-    found += [each for each in _on_path(environ.get("PATH", ""), home)]
+    found += _on_path(environ.get("PATH", ""), home)
     found += [each for name in ("RUNNER_TOOL_CACHE", "JAVA_HOME", "GOROOT") if (each := environ.get(name))]
     found += environ.get(MORE_FOLDERS, "").split(os.pathsep)
     return tuple(dict.fromkeys(each for each in found if each.startswith("/") and each != "/"))

@@ -1,20 +1,21 @@
 """The program that becomes an agent's command: `python -I -m maos_bot.execution.jail JSON`.
 
-It stays as the command's guardian: what the command starts and abandons becomes its child, and is killed when the command
-ends, when the guardian is told to end, or when who started it is gone. The command itself runs in its descendant, held
-as the JSON says (see `Hold`). With `--probe` it tells what this machine allows, and runs nothing.
+It stays as the command's guardian: what the command starts and abandons becomes its child, and is killed when the
+command ends, when the guardian is told to end, or when who started it is gone. The command itself runs in its
+descendant, held as the JSON says (see `Hold`). With `--probe` it tells what this machine allows, and runs nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -53,8 +54,15 @@ def main(arguments: Sequence[str]) -> int:
     return _guard(lambda: _become(hold, argv), lambda: _enter(hold))
 
 
-def _hold(given: dict[str, Any]) -> Hold:
-    return Hold(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+def _hold(given: Mapping[str, Any]) -> Hold:
+    return Hold(
+        readable=tuple(given["readable"]),
+        writable=tuple(given["writable"]),
+        hidden=tuple(given["hidden"]),
+        namespaces=tuple(given["namespaces"]),
+        files=given["files"],
+        calls=given["calls"],
+    )
 
 
 # The guardian
@@ -183,7 +191,7 @@ def _become(hold: Hold, argv: Sequence[str]) -> NoReturn:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # what Python ignores for itself and no program expects
         signal.signal(number, signal.SIG_DFL)
     os.closerange(3, 1024)
-    os.execvp(argv[0], argv)  # noqa: S606 - in the caller's own PATH
+    os.execvp(argv[0], list(argv))  # noqa: S606 - in the caller's own PATH
 
 
 # What this machine allows
@@ -194,7 +202,7 @@ def _probe() -> dict[str, Any]:
         return {
             "landlock": kernel.landlock_version() if _works(lambda: _try_files(folder)) else 0,
             "calls": kernel.can_filter_calls() and _works(lambda: kernel.filter_calls(loopback=False)),
-            "namespaces": next((kind for kind in _choices() if _works(lambda k=kind: _try(k, folder))), ()),
+            "namespaces": next((kind for kind in _choices() if _works(functools.partial(_try, kind, folder))), ()),
         }
 
 

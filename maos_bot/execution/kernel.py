@@ -17,7 +17,7 @@ from typing import Final
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
-# prctl(2)
+# From prctl.h.
 _SET_PDEATHSIG: Final = 1
 _SET_SECCOMP: Final = 22
 _CAPBSET_DROP: Final = 24
@@ -139,8 +139,8 @@ def filter_calls(*, loopback: bool) -> None:
         program.append(_op(code, value, where[yes], where[no]))
     # After the checks: a socket of another family is denied; then the refusal, then what is allowed.
     program += [tail[1], tail[0], tail[2]]
-    code = b"".join(program)
-    buffer = ctypes.create_string_buffer(code, len(code))
+    instructions = b"".join(program)
+    buffer = ctypes.create_string_buffer(instructions, len(instructions))
     header = struct.pack("@HP", len(program), ctypes.addressof(buffer))
     no_new_privileges()
     _prctl(_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_char_p(header))

@@ -75,7 +75,7 @@ class CommandAttempt:
         self._crashed = crashed
         self._fd, writer = os.pipe()
         try:
-            self.pid, self._script = _start(task, folder, env, (writer, devnull), new_file, argv)
+            self.pid, self._script = _start(task, folder, env, (writer, devnull), new_file, argv=argv)
         except BaseException:
             os.close(self._fd)
             raise
@@ -340,6 +340,7 @@ def _start(
     env: Mapping[str, str],
     streams: tuple[int, int],
     new_file: Callable[[str], Path],
+    *,
     argv: tuple[str, ...],
 ) -> tuple[int, Script]:
     output, devnull = streams
