@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class AgentCommands:
         self._redactor = redactor
         self._environ = environ
         self._given = held_by
-        self._scratch: dict[Path, tempfile.TemporaryDirectory[str]] = {}
+        self._scratch: dict[Path, Path] = {}
 
     @property
     def holds(self) -> bool:
@@ -154,16 +155,15 @@ class AgentCommands:
     def _scratch_of(self, folder: Path) -> Path:
         """A folder for what commands in `folder` keep beside it: their home, and temporary files."""
         if folder not in self._scratch:
-            self._scratch[folder] = tempfile.TemporaryDirectory(prefix="maos-agent-", ignore_cleanup_errors=True)
-        path = Path(self._scratch[folder].name).resolve()
+            self._scratch[folder] = Path(tempfile.mkdtemp(prefix="maos-agent-")).resolve()
         for name in ("home", "tmp"):
-            (path / name).mkdir(exist_ok=True)
-        return path
+            (self._scratch[folder] / name).mkdir(exist_ok=True)
+        return self._scratch[folder]
 
     def close(self) -> None:
         """Remove what commands kept."""
         for folder in self._scratch.values():
-            folder.cleanup()
+            shutil.rmtree(folder, ignore_errors=True)  # what a command made unreadable there is left to the system
         self._scratch.clear()
 
 
