@@ -312,7 +312,9 @@ def _forms(secret: str) -> tuple[set[str], set[str]]:
     for form in forms:
         raw = form.encode("utf-8", "surrogatepass")
         encoded |= {raw.hex(), raw.hex().upper(), quote(raw, safe=""), quote(raw), quote_plus(raw)}
-        encoded |= {json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1]}
+        for ascii_alone in (True, False):
+            once = json.dumps(form, ensure_ascii=ascii_alone)[1:-1]
+            encoded |= {once, json.dumps(once, ensure_ascii=ascii_alone)[1:-1]}  # and as text within JSON within JSON
         for shift in range(3):  # what stands before the secret moves its bits; the characters shared with it are cut
             code = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
             code = code[(0, 2, 3)[shift] : len(code) - (1 if (shift + len(raw)) % 3 else 0)]
