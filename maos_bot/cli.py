@@ -184,7 +184,7 @@ def history(db: str | None, count: int, status: str | None, estimates: bool, as_
 @maos.command()
 @click.argument("run_id", metavar="RUN", default="latest")
 @_db_option
-@click.option("--task", metavar="ID", help="This task's output.")
+@click.option("--task", metavar="ID", help="This task's output, and an agent's conversation.")
 @click.option("--spec", is_flag=True, help="The spec it was made from.")
 @click.option("--json", "as_json", is_flag=True, help="The object that `maos run --json` printed.")
 def show(run_id: str, db: str | None, task: str | None, spec: bool, as_json: bool) -> int:
