@@ -198,12 +198,14 @@ class Crew:
         capture.flush()
         needs = [(need, self._summaries[need]) for need in task.needs if need in self._summaries]
         first = choice.chain[0]
+        price = self._prices.price(first.provider, first.model) if self._prices else None
         setting = Setting(
             model=str(first),
-            price=self._prices.price(first.provider, first.model) if self._prices else None,
+            price=price,
             base=self._changes_below(task),
             turns=self._turns_of.get(task.id),
             now=asyncio.get_running_loop().time,
+            unknown=self._prices is not None and price is None,
         )
 
         def note(words: str) -> None:

@@ -54,14 +54,15 @@ class _SentBack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """What decides whether a task may share a conversation: its model and its price, whose changes its files have in
-    them, how many turns it usually takes (None: not known), and the clock."""
+    """What a task is done in: its model and its price, whose changes its files have in them, how many turns it usually
+    takes (None: not known), and the clock. `unknown`: a server's own model, which may not know how to call tools."""
 
     model: str
     price: Price | None
     base: frozenset[str]
     turns: float | None
     now: Callable[[], float]
+    unknown: bool = False
 
 
 def _dearer(shared: Sequence[float], alone: Sequence[float]) -> bool:
@@ -113,7 +114,15 @@ class TeamLead:
             spent.append(answer.usage.usd)
             return answer
 
-        worker = Worker(counted, tools, prefix=self.prefix, bounds=self.bounds, tell=tell)
+        worker = Worker(
+            counted,
+            tools,
+            prefix=self.prefix,
+            bounds=self.bounds,
+            tell=tell,
+            folder=str(folder),
+            words_do=bool(setting and setting.unknown) and task.report != "findings" and task.writes is None,
+        )
         text = prompts.sent_back(back.why) if back else prompts.task_text(task, needs)
         if joined:
             text = prompts.next_task(text)
