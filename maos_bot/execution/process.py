@@ -58,10 +58,12 @@ class CommandAttempt:
         family: Family,
         ended: Callable[[Outcome], None],
         crashed: Callable[[Exception], None],
+        argv: tuple[str, ...] = (),
     ) -> None:
         """Start it in `folder` with exactly `env`, of which `marker` is the part that no other attempt has.
 
-        `new_file(suffix)` names a temporary file for a script that a shell can't take as an argument.
+        `new_file(suffix)` names a temporary file for a script that a shell can't take as an argument. With `argv` that
+        is what runs, instead of the task's script.
         """
         self._loop = loop = asyncio.get_running_loop()
         self._timeout_s = task.timeout_s
@@ -73,7 +75,7 @@ class CommandAttempt:
         self._crashed = crashed
         self._fd, writer = os.pipe()
         try:
-            self.pid, self._script = _start(task, folder, env, (writer, devnull), new_file)
+            self.pid, self._script = _start(task, folder, env, (writer, devnull), new_file, argv=argv)
         except BaseException:
             os.close(self._fd)
             raise
@@ -333,17 +335,23 @@ class CommandAttempt:
 
 
 def _start(
-    task: Task, folder: Path, env: Mapping[str, str], streams: tuple[int, int], new_file: Callable[[str], Path]
+    task: Task,
+    folder: Path,
+    env: Mapping[str, str],
+    streams: tuple[int, int],
+    new_file: Callable[[str], Path],
+    *,
+    argv: tuple[str, ...],
 ) -> tuple[int, Script]:
     output, devnull = streams
     command = task.run or ""
-    words = plain_command(command, task.shell, env)
+    words = () if argv else plain_command(command, task.shell, env)
     if words:
         # Not found, not executable, no program: the shell has the words and the exit code for it.
         with contextlib.suppress(OSError):
             return spawn(words, folder=folder, env=env, output=output, devnull=devnull), Script(words)
     try:
-        script = shell_command(command, task.shell, env, new_file)
+        script = Script(argv) if argv else shell_command(command, task.shell, env, new_file)
         return spawn(script.argv, folder=folder, env=env, output=output, devnull=devnull), script
     except ShellError as error:
         raise StartError(str(error)) from None
