@@ -46,6 +46,7 @@ FILES: Final = (
     "maos_bot/resources/token_rate.py",
     "maos_bot/store/insight.py",
 )
+COMMITS: Final = 3  # the last ones, which are the change that all agents are told of
 QUESTIONS: Final = ("untested branches", "misleading names", "missing bounds")
 
 
@@ -100,10 +101,22 @@ async def run_once(folder: Path, team: str, *, workers: int, delay_s: float) -> 
     async with Provider(reply, delay_s=delay_s) as provider:
         environ |= {"ANTHROPIC_API_KEY": "loopback", "ANTHROPIC_BASE_URL": provider.url}
         database = folder.parent / f"{team}-{workers}.db"
-        command = (sys.executable, "-m", "maos_bot", "run", "tokens.yml", "--json", "--quiet", "--db", str(database))
+        command = (
+            sys.executable,
+            "-P",
+            "-m",
+            "maos_bot",
+            "run",
+            "tokens.yml",
+            "--json",
+            "--quiet",
+            "--db",
+            str(database),
+        )
         begun = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             *command,
+            *("--db", str(database)),
             *("--limit", f"concurrent-agents={workers}"),
             cwd=folder,
             env=environ,
@@ -198,6 +211,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = (arguments.data or Path(made)) / "repository"
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(folder)], check=True)
+        subprocess.run(["git", "-C", str(folder), "reset", "--quiet", "--soft", f"HEAD~{COMMITS}"], check=True)
         result = asyncio.run(measure(folder, delay_s=0.4 if arguments.quick else 2.0))
     emit(result, arguments.json)
 

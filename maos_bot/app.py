@@ -262,7 +262,7 @@ def execute(
             for follower in followers:
                 follower.add(event)
 
-        crew = _crew(job, config, run_id, redactor, environ)
+        crew = _crew(job, config, run_id, environ)
         orchestrator = Orchestrator(
             run_id=run_id,
             spec=job.spec,
@@ -305,7 +305,7 @@ def patch_of(config: Config, run_id: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _crew(job: Job, config: Config, run_id: str, redactor: Redactor, environ: Mapping[str, str] | None) -> Crew | None:
+def _crew(job: Job, config: Config, run_id: str, environ: Mapping[str, str] | None) -> Crew | None:
     """Who does the agents' tasks; nobody where there are none that can be done."""
     able = [task for task in job.tasks if task.kind is TaskKind.AGENT and task.id not in job.unavailable]
     if job.staff is None or not able:
@@ -321,7 +321,6 @@ def _crew(job: Job, config: Config, run_id: str, redactor: Redactor, environ: Ma
         patch=config.db.parent / f"{run_id}.patch",
         run_id=run_id,
         environ=own,
-        redact=redactor.text,
     )
 
 
@@ -339,7 +338,7 @@ def _going_on(resumption: Resumption) -> GoesOn | None:
         return None
     from maos_bot.hiring import going_on
 
-    return going_on(resumption.config.root, resumption.run_id, resumption.started, resumption.events)
+    return going_on(resumption.started, resumption.events)
 
 
 def doctor(cwd: Path, *, as_json: bool) -> int:

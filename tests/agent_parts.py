@@ -103,6 +103,7 @@ class Taken:
     removed: int = 0
     conflicts: Sequence[str] = ()
     branch: str = ""
+    advice: str = ""
 
 
 @dataclass
