@@ -166,12 +166,8 @@ class Crew:
                 outcome, result = await self._do(lead, payer, capture)
         except TimeoutError:
             return Outcome(state=TaskState.TIMED_OUT, reason=f"timed out after {task.timeout_s:g} s")
-        except BudgetError as error:
-            return Outcome(state=TaskState.SKIPPED, reason=error.message)
-        except ProviderError as error:
-            return Outcome(state=TaskState.FAILED, reason=f"{error.fault.value}: {error}")
-        except PlaceError as error:
-            return Outcome(state=TaskState.FAILED, reason=str(error))
+        except (BudgetError, PlaceError, ProviderError) as error:
+            return _broken_off(error)
         if outcome.state is TaskState.SUCCEEDED:
             self._summaries[task.id] = result.summary
         capture.feed(f"{result.summary or outcome.reason}\n".encode("utf-8", "replace"))
@@ -247,3 +243,10 @@ class Crew:
     def _changes_below(self, task: Task) -> frozenset[str]:
         """The tasks whose changes are in the files that `task` begins with."""
         return frozenset().union(*(self._below.get(need, frozenset()) for need in task.needs))
+
+
+def _broken_off(error: BudgetError | PlaceError | ProviderError) -> Outcome:
+    if isinstance(error, BudgetError):
+        return Outcome(state=TaskState.SKIPPED, reason=error.message)
+    fault = f"{error.fault.value}: " if isinstance(error, ProviderError) else ""
+    return Outcome(state=TaskState.FAILED, reason=f"{fault}{error}")

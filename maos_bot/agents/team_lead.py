@@ -225,8 +225,8 @@ class TeamLead:
                 branch=change.branch,
             )
             if change.conflicts:
-                why = f"your change conflicts with what others changed in {', '.join(change.conflicts)}"
-                return f"{why}\n{change.advice}"
+                where = ", ".join(change.conflicts)
+                return f"your change conflicts with what others changed in {where}\n{change.advice}"
         return ""
 
     def began(self, at: float) -> None:

@@ -29,7 +29,12 @@ def agent(task_id: str, **values: Any) -> Task:
 def test_a_task_is_worked_on_with_tools_and_its_change_and_cost_are_recorded(tmp_path: Path) -> None:
     provider = Scripted({"docs": [say("I write.", call("write", path="a.md", text="hello")), finish("wrote a.md")]})
     team = crew(provider, tmp_path)
-    ran = run(tmp_path, agent("docs", team="writers", writes=("a.md",)), command("after", "echo after", needs=("docs",)), agents=team)
+    ran = run(
+        tmp_path,
+        agent("docs", team="writers", writes=("a.md",)),
+        command("after", "echo after", needs=("docs",)),
+        agents=team,
+    )
     assert ran.states() == {"docs": TaskState.SUCCEEDED, "after": TaskState.SUCCEEDED}
     (change,) = ran.of(ChangeTaken)
     assert change.files == ("a.md",)
