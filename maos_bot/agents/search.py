@@ -23,13 +23,25 @@ _LINE: Final = re.compile(r"(?P<path>[^\0\n]+)\0(?P<line>\d+):")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """What to look for: a regular expression, or with `literal` that text itself; in `path`, in files named like `glob`."""
+    """What to look for: a regular expression, or with `literal` a plain text; in `path`, in files named like `glob`."""
 
     pattern: str
     path: str = "."
     glob: str = ""
     literal: bool = False
     ignore_case: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A command line that searches, the exit codes that mean an answer, and whether it has to be held in the folder.
+
+    Our own needn't be: it opens files by `Confined` alone.
+    """
+
+    argv: tuple[str, ...]
+    answers: tuple[int, ...]
+    held: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,14 +67,14 @@ def check(query: Query) -> str:
     return ""
 
 
-def programs(query: Query, *, held: bool) -> Iterator[tuple[str, ...]]:
-    """The command lines to try, best first. Ripgrep opens files by their paths, so it is taken only where it is `held`.
+def programs(query: Query, *, holds: bool) -> Iterator[Program]:
+    """What to try, best first. Ripgrep opens files by their paths, so it is taken only where being held `holds`.
 
     It reads no settings, follows no link and knows no ignore files: what it finds hangs on the query alone.
     """
-    ripgrep = shutil.which("rg") if held else None
+    ripgrep = shutil.which("rg") if holds else None
     if ripgrep:
-        yield (
+        argv = (
             *(ripgrep, "--no-config", "--no-follow", "--no-ignore", "--hidden", "--no-messages", "--color=never"),
             *("--sort=path", "--null", "--line-number", "--with-filename", "--no-heading", "--one-file-system"),
             *("--only-matching", "--replace=", f"--max-count={MOST_OF_A_FILE}", "--max-filesize=8M", "--no-mmap"),
@@ -71,10 +83,10 @@ def programs(query: Query, *, held: bool) -> Iterator[tuple[str, ...]]:
             *(("--ignore-case",) if query.ignore_case else ()),
             *("--regexp", query.pattern, "--", query.path),
         )
-    yield (
-        *(sys.executable, "-I", "-m", "maos_bot.agents.searching"),
-        *(query.pattern, query.path, query.glob, str(int(query.literal)), str(int(query.ignore_case))),
-    )
+        yield Program(argv=argv, answers=(0, 1), held=True)
+    own = (sys.executable, "-I", "-m", "maos_bot.agents.searching")
+    flags = (str(int(query.literal)), str(int(query.ignore_case)))
+    yield Program(argv=(*own, query.pattern, query.path, query.glob, *flags), answers=(0,), held=False)
 
 
 def _globs(glob: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The program that searches where there is no ripgrep: `python -I -m maos_bot.agents.searching PATTERN PATH GLOB 0 0`.
 
 It prints `path NUL line :` for each line that fits, as ripgrep is told to. Text is UTF-8; a file with a NUL byte in it
-is binary and left out, and so are files over 8 MiB, links, and all that `Confined` doesn't open. The exit code is 0
-where something was found, 1 where nothing, 2 for a pattern that isn't one.
+is binary and left out, and so are files over 8 MiB, links, and all that `Confined` doesn't open. The exit code is 2
+for a pattern that isn't one.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     wanted = _named(glob)
     files = Confined(Path())
-    found = 1
     try:
         for name in files.files(path):
-            if wanted(name) and _search(files, name, fits):
-                found = 0
+            if wanted(name):
+                _search(files, name, fits)
     except ConfinedError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return found
+    return 0
 
 
 def _compiled(pattern: str, *, ignore_case: bool) -> Callable[[str], object]:
@@ -50,21 +49,20 @@ def _named(glob: str) -> Callable[[str], bool]:
     return GitIgnoreSpec.from_lines([glob]).match_file
 
 
-def _search(files: Confined, name: str, fits: Callable[[str], object]) -> bool:
+def _search(files: Confined, name: str, fits: Callable[[str], object]) -> None:
     try:
         data = files.read(name)
     except ConfinedError:
-        return False
+        return
     if b"\0" in data:
-        return False
+        return
     found = 0
     for number, line in enumerate(lines_of(data.decode("utf-8", "replace")), start=1):
         if fits(line):
             sys.stdout.write(f"{name}\0{number}:\n")
             found += 1
             if found == MOST_OF_A_FILE:
-                break
-    return found > 0
+                return
 
 
 if __name__ == "__main__":

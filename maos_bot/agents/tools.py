@@ -67,8 +67,9 @@ class Commands(Protocol):
         env: Mapping[str, str] | None = None,
         changes: bool = True,
         memory_mb: float | None = None,
+        held: bool = True,
     ) -> Ran:
-        """Run `argv` in `folder`, and leave nothing of it running."""
+        """Run `argv` in `folder`, and leave nothing of it running; `held` but for programs of our own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,10 +208,12 @@ class AgentTools:
 
     async def _search_by_program(self, query: search.Query) -> str:
         said = ""
-        for argv in search.programs(query, held=self._commands.holds):
-            ran = await self._commands.run(argv, folder=self._folder, timeout_s=SEARCH_S, changes=False)
+        for program in search.programs(query, holds=self._commands.holds):
+            ran = await self._commands.run(
+                program.argv, folder=self._folder, timeout_s=SEARCH_S, changes=False, held=program.held
+            )
             said = ran.text
-            if ran.code in (0, 1):
+            if ran.code in program.answers:
                 return said
             if ran.code is None:
                 raise _RefusedError(f"the search was ended ({ran.reason}): give a simpler pattern or a narrower path")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Final
 
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.confinement import JAIL, Confinement, confinement, readable_folders
+from maos_bot.execution.jail import Hold
 from maos_bot.execution.process import CommandAttempt, StartError
 from maos_bot.execution.tree import Family
 from maos_bot.execution.watcher import Watcher
@@ -44,8 +46,7 @@ class AgentCommands:
         self._redactor = redactor
         self._environ = environ
         self._given = held_by
-        self._readable: tuple[str, ...] | None = None
-        self._scratch: dict[Path, tempfile.TemporaryDirectory[str]] = {}
+        self._scratch: dict[Path, Path] = {}
 
     @property
     def holds(self) -> bool:
@@ -72,26 +73,28 @@ class AgentCommands:
         env: Mapping[str, str] | None = None,
         changes: bool = True,
         memory_mb: float | None = None,
+        held: bool = True,
     ) -> Ran:
         """Run `argv` in `folder`, which it can change only where `changes`; `env` comes on top of what all get.
 
+        A program of our own that confines itself need not be `held`: it is only ended whole, like all others.
         What can't be started is a `Ran` that says so. Cancelling ends it, and waits until nothing of it is left.
         """
         folder = folder.resolve()
         scratch = await asyncio.to_thread(self._scratch_of, folder)
         marker = secrets.token_hex(16)
-        if self._readable is None:
-            self._readable = await asyncio.to_thread(readable_folders, self._environ)
-        held = await asyncio.to_thread(lambda: self._confinement)
+        hold = await asyncio.to_thread(self._hold, folder, scratch, changes=changes) if held else Hold()
+        whole = {**agent_environment(self._environ, scratch), **(env or {}), _MARKER: marker, "PWD": str(folder)}
+        return await self._attempt((*JAIL, hold.to_json(), *argv), folder, whole, timeout_s, memory_mb)
+
+    def _hold(self, folder: Path, scratch: Path, *, changes: bool) -> Hold:
         own = (str(folder), str(scratch))
         git = folder / ".git"
-        hold = held.hold(
-            readable=(*self._readable, *own),
+        return self._confinement.hold(
+            readable=(*readable_folders(self._environ), *own),
             writable=own if changes else own[1:],
             hidden=(str(git),) if git.is_file() and not git.is_symlink() else (),
         )
-        whole = {**agent_environment(self._environ, scratch), **(env or {}), _MARKER: marker, "PWD": str(folder)}
-        return await self._attempt((*JAIL, hold.to_json(), *argv), folder, whole, timeout_s, memory_mb)
 
     async def _attempt(
         self, argv: tuple[str, ...], folder: Path, env: Mapping[str, str], timeout_s: float, memory_mb: float | None
@@ -152,16 +155,15 @@ class AgentCommands:
     def _scratch_of(self, folder: Path) -> Path:
         """A folder for what commands in `folder` keep beside it: their home, and temporary files."""
         if folder not in self._scratch:
-            self._scratch[folder] = tempfile.TemporaryDirectory(prefix="maos-agent-", ignore_cleanup_errors=True)
-        path = Path(self._scratch[folder].name).resolve()
+            self._scratch[folder] = Path(tempfile.mkdtemp(prefix="maos-agent-")).resolve()
         for name in ("home", "tmp"):
-            (path / name).mkdir(exist_ok=True)
-        return path
+            (self._scratch[folder] / name).mkdir(exist_ok=True)
+        return self._scratch[folder]
 
     def close(self) -> None:
         """Remove what commands kept."""
         for folder in self._scratch.values():
-            folder.cleanup()
+            shutil.rmtree(folder, ignore_errors=True)  # what a command made unreadable there is left to the system
         self._scratch.clear()
 
 
