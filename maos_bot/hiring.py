@@ -160,8 +160,8 @@ def plan_goal(spec: Spec, staff: Staff) -> tuple[Spec, Staff, Mapping[str, str]]
         state, why = TaskState.FAILED, f"{error.fault.value}: {error}"
     except MaosError as error:
         state, why = TaskState.FAILED, str(error)
-    planned.outcome = Outcome(state=state, reason=why, duration_s=time.monotonic() - began)
-    planned.words = _words(reasons, planned.outcome.duration_s)
+    planned.outcome = Outcome(state=state, reason=why)
+    planned.words = _words(reasons, time.monotonic() - began)
     return _with_goal(spec, pm, tasks), replace(staff, planned=planned), reasons
 
 

@@ -150,7 +150,7 @@ class Crew:
                 outcome = finished.result()
             capture.close()
             now = loop.time()
-            duration_s = outcome.duration_s or now - this.begun  # what was planned before took its time then
+            duration_s = now - this.begun
             lead.ended(now, duration_s, outcome)
             ended(replace(outcome, duration_s=duration_s, output_bytes=capture.total, omitted_bytes=capture.omitted))
 
