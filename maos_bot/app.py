@@ -398,16 +398,18 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
 
 def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
     """What the token in the environment is and has left; asked only where there is a token and a repository."""
-    from maos_bot.github.capability import abilities, quota
+    from maos_bot.github.capability import Ability, abilities, quota
     from maos_bot.github.client import API_URL, GitHubClient
 
     token = env.get("INPUT_GITHUB-TOKEN") or env.get("GITHUB_TOKEN") or ""
     repository = env.get("GITHUB_REPOSITORY", "")
     left = None
     if token and repository:
-        left = quota(
-            GitHubClient(token=token, repository=repository, api_url=env.get("GITHUB_API_URL") or API_URL, timeout_s=5)
-        )
+        url = env.get("GITHUB_API_URL") or API_URL
+        try:
+            left = quota(GitHubClient(token=token, repository=repository, api_url=url, timeout_s=5))
+        except ConfigError as error:
+            return [Ability(name="client", says=error.message, mend=error.hint)]
     return abilities(token=token, left=left, trigger=None, decision=None)
 
 
@@ -431,10 +433,24 @@ def local_trigger(root: Path) -> Trigger:
 
 
 async def _run(orchestrator: Orchestrator) -> None:
+    """Run with the signals stopping it; whoever took them before is told of them too, and gets them back."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, orchestrator.cancel, f"interrupted by {number.name}")
-    await orchestrator.run()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def taken(number: signal.Signals) -> None:
+        orchestrator.cancel(f"interrupted by {number.name}")
+        handler = before[number]
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(number, None)
+
+    for number in before:
+        loop.add_signal_handler(number, taken, number)
+    try:
+        await orchestrator.run()
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:

@@ -227,5 +227,6 @@ async def ask_for_tasks(  # noqa: PLR0917 - the parts of one question
 
 
 def with_tasks(spec: Spec, proposal: Proposal) -> Spec:
-    """The spec with the proposed tasks after its own."""
-    return replace(spec, tasks=(*spec.tasks, *proposal.tasks))
+    """The spec with the proposed tasks after its own; they too need its `setup`."""
+    new = [replace(task, needs=tuple(dict.fromkeys((*spec.setup, *task.needs)))) for task in proposal.tasks]
+    return replace(spec, tasks=(*spec.tasks, *new))

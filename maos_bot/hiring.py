@@ -180,7 +180,7 @@ def _plan_task(spec: Spec) -> Task:
 
 
 def _with_goal(spec: Spec, pm: Task, tasks: Sequence[Task]) -> Spec:
-    after = [replace(task, needs=(pm.id, *task.needs)) for task in tasks]
+    after = [replace(task, needs=tuple(dict.fromkeys((pm.id, *spec.setup, *task.needs)))) for task in tasks]
     return replace(spec, tasks=(pm, *spec.tasks, *after))
 
 

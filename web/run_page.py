@@ -14,6 +14,7 @@ from maos_bot.reporting.report import RunReport, TaskReport
 from maos_bot.store.queries import Queries
 from maos_bot.store.rows import LOST, Baseline, RunRow
 from web import ansi, charts, timeline, words
+from web.findings import Findings, findings_of
 from web.run_head import RunHead, head_of
 
 FAILURES_SHOWN: Final = 5
@@ -143,6 +144,7 @@ class RunPage:
     budget_usd: float | None
     baseline: Baseline | None
     change: str
+    findings: Findings
     shown: Shown
     about: tuple[tuple[str, str], ...]
 
@@ -188,6 +190,7 @@ def build(queries: Queries, row: RunRow, report: RunReport, *, now: float, choic
         change=words.change(
             row.wall_s if row.status == RunStatus.SUCCEEDED else None, baseline.wall_s if baseline else None
         ),
+        findings=findings_of(report.findings, row),
         shown=_shown(report, choice, live=row.status == RunStatus.RUNNING),
         about=_about(report, row),
     )

@@ -194,6 +194,7 @@ class GitHubStandIn:
 class _Handler(BaseHTTPRequestHandler):
     github: GitHubStandIn
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two packets: the second would wait 40 ms for an answer
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)

@@ -33,7 +33,7 @@ def test_news_are_answered_with_the_parts_and_the_new_number(tmp_path: Path) -> 
     assert answer.status_code == 200
     assert f'name="after" value="{CUT[-1].seq}"' in answer.text
     parts = re.findall(r'<\w+ (?:type="hidden" )?id="([\w-]+)"[^>]* hx-swap-oob="true"', answer.text)
-    assert parts == ["live-after", "live-note", "run-head", "outcome", "figures", "timeline", "tasks"]
+    assert parts == ["live-after", "live-note", "run-head", "outcome", "figures", "findings", "timeline", "tasks"]
 
 
 def test_the_end_of_a_run_stops_the_polling(tmp_path: Path) -> None:
