@@ -344,6 +344,7 @@ def _going_on(resumption: Resumption) -> GoesOn | None:
 def doctor(cwd: Path, *, as_json: bool) -> int:
     """Show what this machine offers and which limits `auto` becomes, each with its reason."""
     from maos_bot import crewing
+    from maos_bot.execution.confinement import confinement
     from maos_bot.resources.cgroup import cgroups
     from maos_bot.resources.pressure import Gauge
 
@@ -363,6 +364,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
                 "disk_free_mb": runner.disk_free_mb,
                 "processes_free": runner.processes_free,
                 "cgroups": {"version": groups.version, "writable": groups.writable, "reason": groups.reason},
+                "agent_commands": confinement().words(),
                 "pressure": list(gauge.sources),
                 "memory_floor_mb": gauge.floor_mb,
                 "limits": {name: {"value": limit.value, "reason": limit.reason} for name, limit in limits.items()},
@@ -381,6 +383,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         ("disk", f"{_megabytes(runner.disk_free_mb)} free"),
         ("processes", f"{processes} ({runner.processes_reason})"),
         ("cgroups", f"{groups.version}: {groups.reason}"),
+        ("agents' commands", confinement().words()),
         ("pressure", pressure),
         *(
             (f"GitHub {each.name}", f"{each.says}; {' '.join(each.mend.split())}" if each.mend else each.says)

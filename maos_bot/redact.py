@@ -99,6 +99,7 @@ _RULES: Final = (
 
 # Programs break codes into lines: base64 at 76 or 64 characters, hexadecimal at 60.
 _BREAK: Final = re.compile(r"\r?\n|\\n")
+_ENDS: Final = ("\n", "\r", "\\")  # what a break may begin with
 _NARROWEST: Final = 60
 _MAY_BREAK: Final = 32  # characters: of the two halves of what such a code begins with, one is whole
 
@@ -184,21 +185,20 @@ class Redactor:
             first = tail.start()
         first = min(first, *_open_ends(text, position))
         for start in range(max(position, end - self._longest + 1), first):
-            if text[start : start + 2] in self._by_start and self._may_grow(text[start:]):
+            two = text[start : start + 2]
+            if (two in self._by_start or two[1:] in _ENDS) and self._may_grow(text[start:]):
                 return start
         return first
 
     def _may_grow(self, rest: str) -> bool:
         """Whether `rest` is the beginning of a value, or of a code that is broken into lines."""
-        values = self._by_start[rest[:2]]
+        values = self._by_start.get(rest[:2], ())
         if any(value.startswith(rest) and len(value) > len(rest) for value in values):
             return True
-        if len(rest) < _NARROWEST - 1 and "\n" not in rest and "\r" not in rest and "\\" not in rest:
-            return False
-        joined = _BREAK.sub("", rest)
-        joined = joined.removesuffix("\r").removesuffix("\\")
-        return joined != rest and any(
-            len(value) >= _MAY_BREAK and value.startswith(joined) and len(value) > len(joined) for value in values
+        joined = _BREAK.sub("", rest).removesuffix("\r").removesuffix("\\")
+        return len(joined) < len(rest) and any(
+            len(value) >= _MAY_BREAK and value.startswith(joined) and len(value) > len(joined)
+            for value in self._by_start.get(joined[:2], ())
         )
 
 
@@ -312,7 +312,9 @@ def _forms(secret: str) -> tuple[set[str], set[str]]:
     for form in forms:
         raw = form.encode("utf-8", "surrogatepass")
         encoded |= {raw.hex(), raw.hex().upper(), quote(raw, safe=""), quote(raw), quote_plus(raw)}
-        encoded |= {json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1]}
+        for ascii_alone in (True, False):
+            once = json.dumps(form, ensure_ascii=ascii_alone)[1:-1]
+            encoded |= {once, json.dumps(once, ensure_ascii=ascii_alone)[1:-1]}  # and as text within JSON within JSON
         for shift in range(3):  # what stands before the secret moves its bits; the characters shared with it are cut
             code = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
             code = code[(0, 2, 3)[shift] : len(code) - (1 if (shift + len(raw)) % 3 else 0)]

@@ -205,17 +205,17 @@ def _is_hidden(parts: Sequence[str]) -> bool:
 
 def _is_git(part: str) -> bool:
     """Whether some file system takes `part` for `.git`: by case, by what it ignores, by a short name."""
-    folded = _folded(part)
-    return folded == ".git" or (folded.startswith("git~") and folded[4:].isdigit())
+    return any(step == ".git" or (step.startswith("git~") and step[4:].isdigit()) for step in _folded(part).split("/"))
 
 
 def _folded(part: str) -> str:
-    """A name as the most forgiving file systems see it: NTFS ignores trailing dots, blanks and streams; HFS+ what
-    can't be seen; both, and APFS, case.
+    """A name as the most forgiving file systems see it: NTFS takes backslashes for slashes and ignores trailing dots,
+    blanks and streams; HFS+ ignores what can't be seen; both, and APFS, ignore case.
     """
     plain = unicodedata.normalize("NFKC", part)
     seen = "".join(char for char in plain if unicodedata.category(char) not in ("Cf", "Mn", "Cc"))
-    return unicodedata.normalize("NFKC", seen.casefold()).replace("\\", "/").split(":")[0].rstrip(" .").strip("/")
+    steps = unicodedata.normalize("NFKC", seen.casefold()).replace("\\", "/").split("/")
+    return "/".join(step.split(":")[0].rstrip(" .") for step in steps)
 
 
 def _open(name: str, flags: int, folder: int, path: str) -> int:

@@ -1,8 +1,9 @@
 """What keeps an agent's commands to their worktree on this machine: found out once, and said in words.
 
 The strongest that works is taken: Landlock for files, seccomp for sockets and for looking into other processes, and
-namespaces of their own for mounts, processes and the network. Where the kernel has no Landlock a command could read
-what the user can read, keys in our own environment too, so none is run there unless `MAOS_UNCONFINED_RUN=1` says so.
+namespaces of their own for mounts, processes and the network. Where the kernel has no Landlock, or one too old, a
+command could read what the user can read, keys in our own environment too, so none is run there unless
+`MAOS_UNCONFINED_RUN=1` says so.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from maos_bot.execution.jail import Hold
 UNCONFINED: Final = "MAOS_UNCONFINED_RUN"
 MORE_FOLDERS: Final = "MAOS_AGENT_READS"  # folders, joined as in PATH
 JAIL: Final = (sys.executable, "-I", "-m", "maos_bot.execution.jail")
+_TRUNCATES: Final = 3  # the version of Landlock that knows of truncating
 _PROBE_S: Final = 20.0
 
 _SYSTEM: Final = (
@@ -56,14 +58,21 @@ class Confinement:
 
     @property
     def holds(self) -> bool:
-        """Whether an agent's command is kept from files that aren't its own."""
-        return self.landlock > 0
+        """Whether an agent's command is kept from files that aren't its own.
+
+        Before version 3 Landlock lets files be emptied; a mount that is read-only doesn't.
+        """
+        return self.landlock >= _TRUNCATES or (self.landlock > 0 and self._has("mount"))
 
     def refusal(self, environ: Mapping[str, str]) -> str:
         """Why agents run no commands here; empty where they may."""
         if self.holds or environ.get(UNCONFINED) == "1":
             return ""
-        why = self.why_not or "the kernel has no Landlock"
+        why = self.why_not or (
+            f"Landlock is of version {self.landlock} here, and it takes {_TRUNCATES}, which Linux 6.2 has"
+            if self.landlock
+            else "the kernel has no Landlock"
+        )
         return f"commands of agents can't be confined here ({why}); {UNCONFINED}=1 runs them all the same"
 
     def hold(self, *, readable: tuple[str, ...], writable: tuple[str, ...], hidden: tuple[str, ...] = ()) -> Hold:
@@ -73,7 +82,7 @@ class Confinement:
             writable=writable,
             hidden=hidden,
             namespaces=self.namespaces,
-            files=self.holds,
+            files=self.landlock > 0,
             calls=self.calls,
         )
 

@@ -289,7 +289,9 @@ def test_without_landlock_commands_are_refused_unless_one_says_so(tmp_path: Path
         (Confinement(landlock=7, calls=True, namespaces=("mount", "pid", "net", "ipc")), "a network of its own"),
         (Confinement(landlock=4, calls=True), "no network (seccomp)"),
         (Confinement(landlock=4), "no TCP (Landlock), but UDP is open"),
-        (Confinement(landlock=1), "the network is OPEN"),
+        (Confinement(landlock=3), "the network is OPEN"),
+        (Confinement(landlock=2), "files are NOT confined"),
+        (Confinement(landlock=2, namespaces=("mount", "pid", "net", "ipc")), "files by Landlock (version 2)"),
         (Confinement(why_not="darwin has no Landlock"), "files are NOT confined"),
     ],
 )
