@@ -30,6 +30,7 @@ from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
 from maos_bot.model import BAD_STATES, TOKENS, Estimate, Limit, Plan, Spec, Task, TaskKind, Trigger
 from maos_bot.planning.planner import Improver, TimeBox, make_plan
+from maos_bot.planning.writes import in_writing_order
 from maos_bot.redact import Redactor
 from maos_bot.reporting.report import ReportBuilder, RunReport
 from maos_bot.reporting.terminal import View, open_view
@@ -68,6 +69,7 @@ class Job:
     reasons: Mapping[str, str] = field(default_factory=dict)  # of the tasks that a goal became
     unavailable: Mapping[str, str] = field(default_factory=dict)  # why tasks can't be done here, by their id
     staff: Staff | None = None  # of the agents, where there are any who can work
+    notices: tuple[str, ...] = ()  # what planning changed, in words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +114,7 @@ def prepare(config: Config, *, repository: str = "", beginning: Beginning | None
     if not tasks:
         why = "`maos plan --goal TEXT` asks a model for tasks" if spec.goal else "it has no task"
         raise NothingToDoError(f"{spec.path}: nothing to run: {why}", hint="add a task with `run:`")
+    tasks, ordered = in_writing_order(tasks)
     limits = resolve_limits(spec, config.limits, probe(config.root))
     plan = make_plan(
         tasks,
@@ -125,7 +128,16 @@ def prepare(config: Config, *, repository: str = "", beginning: Beginning | None
         ),
         improver=_solver(config) if config.optimal else None,
     )
-    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan, reasons=reasons, unavailable=unavailable, staff=staff)
+    return Job(
+        spec=spec,
+        tasks=tasks,
+        limits=limits,
+        plan=plan,
+        reasons=reasons,
+        notices=tuple(str(overlap) for overlap in ordered),
+        unavailable=unavailable,
+        staff=staff,
+    )
 
 
 def _solver(config: Config) -> Improver:
@@ -160,11 +172,13 @@ def show_plan(config: Config, *, mermaid: bool = False) -> int:
     elif config.json:
         from maos_bot.reporting.plan_view import plan_json
 
-        _print_json(plan_json(job.plan) | _spend_json(job, config.root))
+        _print_json(plan_json(job.plan) | {"notices": list(job.notices)} | _spend_json(job, config.root))
     else:
         from maos_bot.reporting.plan_view import print_plan
 
-        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=_spend_facts(job, config.root))
+        notices = [("" if place else "ordered", notice) for place, notice in enumerate(job.notices)]
+        more = [*notices, *_spend_facts(job, config.root)]
+        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=more)
     return ExitCode.OK
 
 
@@ -245,6 +259,8 @@ def execute(
     """
     from maos_bot.store.writer import StoreWriter
 
+    for notice in () if config.quiet else job.notices:
+        click.echo(f"maos: {notice}", err=True)
     run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
     redactor = Redactor(secret_values(os.environ))
     builder = ReportBuilder()

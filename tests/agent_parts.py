@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maos_bot.agents.crew import Crew
+from maos_bot.agents.places import Places
 from maos_bot.agents.turns import Turns
 from maos_bot.agents.worker import Bounds
 from maos_bot.model import Budget, Task, Team, Usage
@@ -150,6 +151,7 @@ def crew(
     chain: tuple[Target, ...] = (TARGET,),
     tool_names: Sequence[str] = ("write", "finish"),
     reckoned: bool = False,
+    places: Places | None = None,
 ) -> Crew:
     prices = prices or load_prices()
 
@@ -169,7 +171,7 @@ def crew(
     )
     return Crew(
         turns=turns,
-        places=Folders(root, tool_names=tool_names),
+        places=places or Folders(root, tool_names=tool_names),
         choose=lambda _: Choice(chain=chain, why="the test says so"),
         teams=teams or {},
         prefix="the shared prefix",

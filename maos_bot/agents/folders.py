@@ -128,7 +128,9 @@ def set_back(git: Git, folder: Folder, tree: str) -> None:
 def delete(git: Git, folder: Folder) -> None:
     """Remove the folder, and git's knowledge of it."""
     remove_tree(folder.path)
-    remove_tree(_admin(git, folder))
+    admin = git.git_dir / "worktrees" / folder.path.name
+    if admin.is_dir():
+        remove_tree(admin)
     with contextlib.suppress(FileNotFoundError):
         folder.index.unlink()
 
@@ -139,17 +141,6 @@ def differing(git: Git, one: str, other: str) -> frozenset[str]:
         return frozenset()
     said = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", one, other).stdout
     return frozenset(os.fsdecode(name) for name in said.split(b"\0") if name)
-
-
-def line_counts(git: Git, one: str, other: str) -> tuple[int, int]:
-    """Lines added and removed between two trees; what isn't text has none."""
-    said = git.run("diff-tree", "-r", "--numstat", "--no-renames", "--no-textconv", one, other).stdout
-    added = removed = 0
-    for line in said.splitlines():
-        plus, minus, _ = line.split(b"\t", 2)
-        if plus != b"-":
-            added, removed = added + int(plus), removed + int(minus)
-    return added, removed
 
 
 def _admin(git: Git, folder: Folder) -> Path:

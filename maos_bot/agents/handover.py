@@ -28,11 +28,15 @@ _DIFF: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """Work that is not in the result, and where it is: a branch, or a patch file where there is no repository."""
+    """Work that is not in the result, and where it is: a branch, or a patch file where there is no repository.
+
+    `patch` is the same work from the run's base: on a runner that is thrown away, a branch is no safe place.
+    """
 
     task: str
     branch: str
     why: str
+    patch: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,14 +72,15 @@ class Keeper:
         Raises `GitError` or `OSError`.
         """
         name = f"{self.run}/{named(task)}"
+        patch = patch_between(self.git, self.base, commit)
         if self.origin.git_dir:
             branch = keep(self.git, self.origin, commit, name, without=self.without, before=before)
         else:
             path = self.origin.root / ".maos" / "kept" / f"{name}.patch"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(patch_between(self.git, self.base, commit))
+            path.write_bytes(patch)
             branch = str(path)
-        return Kept(task=task, branch=branch, why=why)
+        return Kept(task=task, branch=branch, why=why, patch=patch)
 
 
 def patch_between(git: Git, base: str, commit: str) -> bytes:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from maos_bot.agents.git import Git, GitError
-from maos_bot.agents.objects import TREE, Edits, Objects
+from maos_bot.agents.objects import TREE, Edits, Entry, Objects
 
 # Renames of folders are a guess that git makes by majority; which it makes must not hang on what came before.
 _MERGE: Final = {"merge.directoryRenames": "false", "merge.renames": "true", "merge.renameLimit": "1000"}
+_MARK: Final = re.compile(rb"^(?:<{7}|>{7}) [0-9a-f]{40,64}", re.MULTILINE)
 _NO_MERGE_TREE: Final = "this git can't merge texts without a work tree; git 2.38 can"
 
 
@@ -142,9 +144,15 @@ class Merging:
         if tree == change.start:
             return Merge(tree=change.after)
         edits = change.edits
-        if all(self._fits(tree, path, change) for path in edits):
-            return Merge(tree=self.objects.edited(tree, {path: after for path, (_, after) in edits.items()}))
-        return merge_trees(self.git, self.objects, tree, change)
+        fitting = {path: after for path, (_, after) in edits.items() if self._fits(tree, path, change)}
+        if len(fitting) == len(edits):
+            return Merge(tree=self.objects.edited(tree, fitting))
+        merge = merge_trees(self.git, self.objects, tree, change)
+        if merge is None:  # every meeting is a conflict then, and the rest is as it would be
+            met = tuple(path for path in edits if path not in fitting)
+            fitting = {path: after for path, after in fitting.items() if not self.objects.blocker(tree, path)}
+            return Merge(tree=self.objects.edited(tree, fitting), conflicts=met, said=_NO_MERGE_TREE)
+        return merge
 
     def _fits(self, tree: str, path: str, change: Accepted) -> bool:
         """Whether `path` stands in `tree` as the change found it, or as it left it, with nothing in its way."""
@@ -203,22 +211,20 @@ class Merging:
         return found
 
 
-def merge_trees(git: Git, objects: Objects, tree: str, change: Accepted) -> Merge:
-    """Git's three-way merge of `tree` with `change`."""
+def merge_trees(git: Git, objects: Objects, tree: str, change: Accepted) -> Merge | None:
+    """Git's three-way merge of `tree` with `change`; None where git is too old for it."""
     root = objects.commit(change.start, (), "start", 0)
     current = objects.commit(tree, (root,), "current", 0)
     yours = objects.commit(change.after, (root,), "yours", 0)
     settings = [part for name, value in _MERGE.items() for part in ("-c", f"{name}={value}")]
     done = git.run(*settings, "merge-tree", "--write-tree", "-z", "--messages", current, yours, fine=(0, 1, 129))
-    if done.returncode == 129:  # an older git doesn't know it: every meeting is a conflict then
-        met = sorted(path for path, (before, _) in change.edits.items() if objects.entry(tree, path) != before)
-        return Merge(tree=tree, conflicts=tuple(met or change.edits), said=_NO_MERGE_TREE)
+    if done.returncode == 129:
+        return None
     merged, _, rest = done.stdout.partition(b"\0")
     if done.returncode == 0:
         return Merge(tree=merged.decode())
     files, _, said = rest.partition(b"\0\0")
-    paths, words = _conflicts(files, said)
-    return Merge(tree=_labelled(objects, merged.decode(), paths, current, yours), conflicts=paths, said=words)
+    return _named(objects, merged.decode(), _conflicts(files, said), {current: "current", yours: "yours"})
 
 
 def _conflicts(files: bytes, messages: bytes) -> tuple[tuple[str, ...], str]:
@@ -236,16 +242,31 @@ def _conflicts(files: bytes, messages: bytes) -> tuple[tuple[str, ...], str]:
     return tuple(sorted(paths)), "\n".join(words)
 
 
-def _labelled(objects: Objects, tree: str, paths: Collection[str], current: str, yours: str) -> str:
-    """Conflict marks that say whose text follows, instead of commit ids."""
-    edits = {}
+def _named(objects: Objects, tree: str, found: tuple[tuple[str, ...], str], names: Mapping[str, str]) -> Merge:
+    """The conflict with whose text it is in words: in marks, in names of files put beside others, in what is said.
+
+    Git is asked by commit ids, and not by branches of such names: those an agent could move.
+    """
+    paths, said = found
+
+    def named(text: str) -> str:
+        for oid, name in names.items():
+            text = text.replace(oid, name)
+        return text
+
+    edits: dict[str, Entry | None] = {}
     for path in paths:
         entry = objects.entry(tree, path)
-        if entry and entry.mode != TREE:
-            data = objects.read(entry.oid)
-            named = data.replace(b"<<<<<<< " + current.encode(), b"<<<<<<< current").replace(
-                b">>>>>>> " + yours.encode(), b">>>>>>> yours"
-            )
-            if named != data:
-                edits[path] = replace(entry, oid=objects.write("blob", named))
-    return objects.edited(tree, edits) if edits else tree
+        if entry is None or entry.mode == TREE:
+            continue
+        data = objects.read(entry.oid)
+        marked = _MARK.sub(lambda mark: named(mark[0].decode()).encode(), data)
+        free = named(path) if objects.entry(tree, named(path)) is None else path
+        if marked != data or free != path:
+            edits[path] = None
+            edits[free] = replace(entry, oid=objects.write("blob", marked))
+    return Merge(
+        tree=objects.edited(tree, edits) if edits else tree,
+        conflicts=tuple(sorted({named(path) for path in paths})),
+        said=named(said),
+    )

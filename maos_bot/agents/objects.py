@@ -24,6 +24,8 @@ PROGRAM: Final = "100755"
 LINK: Final = "120000"
 TREE: Final = "40000"
 SUBMODULE: Final = "160000"
+_NUMSTAT: Final = ("-r", "--numstat", "--no-renames", "--no-textconv", "--no-ext-diff")
+_END: Final = "that was all"
 _WHO: Final = "MAOS bot <maos-bot@localhost>"
 
 
@@ -48,6 +50,7 @@ class Objects:
         self._folder = git.git_dir / "objects"
         self._trees: dict[str, Mapping[str, Entry]] = {}
         self._reader: subprocess.Popen[bytes] | None = None
+        self._counter: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     # Reading
@@ -100,13 +103,27 @@ class Objects:
             tree = found.oid
         return ""
 
-    def close(self) -> None:
-        """End the git that reads."""
+    def line_counts(self, one: str, other: str) -> tuple[int, int]:
+        """Lines added and removed between two trees; what isn't text has none."""
         with self._lock:
-            reader, self._reader = self._reader, None
-        if reader:
+            counter = self._counter = self._counter or self._git.pipe("diff-tree", "--stdin", *_NUMSTAT)
+            # A line that names no object comes back as it is, and with it all that was printed before.
+            lines = _asked(counter, f"{one} {other}\n{_END}\n", until=f"{_END}\n".encode())
+        added = removed = 0
+        for line in lines:
+            plus, tab, rest = line.partition(b"\t")
+            if tab and plus != b"-":
+                added, removed = added + int(plus), removed + int(rest.split(b"\t", 1)[0])
+        return added, removed
+
+    def close(self) -> None:
+        """End the gits that answer."""
+        with self._lock:
+            pipes = [pipe for pipe in (self._reader, self._counter) if pipe]
+            self._reader = self._counter = None
+        for pipe in pipes:
             with contextlib.suppress(OSError):
-                reader.communicate()
+                pipe.communicate()
 
     # Writing
 
@@ -166,6 +183,23 @@ class Objects:
 def tree_of(objects: Objects, commit: str) -> str:
     """The tree of a commit."""
     return objects.read(commit).split(b"\n", 1)[0].split()[1].decode()
+
+
+def _asked(pipe: subprocess.Popen[bytes], text: str, *, until: bytes) -> list[bytes]:
+    """What `pipe` says to `text`, line by line, before the line `until`."""
+    if pipe.stdin is None or pipe.stdout is None:
+        raise GitError("git was started without pipes")
+    try:
+        pipe.stdin.write(text.encode())
+        pipe.stdin.flush()
+        lines = []
+        while (line := pipe.stdout.readline()) != until:
+            if not line:
+                raise GitError("git ended while it was asked")
+            lines.append(line)
+    except OSError as error:
+        raise GitError(f"git can't be asked: {error}") from error
+    return lines
 
 
 def _entries(data: bytes, width: int) -> Iterator[tuple[str, Entry]]:

@@ -61,10 +61,12 @@ def look_at(root: Path) -> Origin:
         return Origin(root=root)
     env = clean_environment() | {"GIT_CEILING_DIRECTORIES": str(root.parent)}
     ask = ["-c", f"safe.directory={root}", "-c", "core.fsmonitor=false", "rev-parse", "--path-format=absolute"]
-    said = run_git([*ask, "--git-dir", "--git-common-dir", "--show-object-format"], env=env, folder=root).stdout
-    git_dir, common_dir, algorithm = os.fsdecode(said).splitlines()
-    here = Git(git_dir=Path(git_dir))
-    head = here.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}", fine=(0, 1, 128)).stdout.decode().strip()
+    ask += ["--git-dir", "--git-common-dir", "--show-object-format", "HEAD^{commit}"]
+    done = run_git(ask, env=env, folder=root, fine=(0, 128))
+    git_dir, common_dir, algorithm, *rest = os.fsdecode(done.stdout).splitlines() or [""] * 3
+    if not algorithm:
+        raise GitError(f"{root} can't be read as a git repository: {done.stderr.decode('utf-8', 'replace').strip()}")
+    head = "" if done.returncode else rest[0]  # none before the first commit
     names = "|".join(name.replace(".", r"\.") for name in _KEPT_SETTINGS)
     # The user's own settings count here, and reading them runs nothing.
     theirs = {name: value for name, value in env.items() if not name.startswith("GIT_CONFIG_")}
@@ -98,7 +100,11 @@ def borrow(origin: Origin, folder: Path) -> Git:
     rules = folder / "info" / "exclude"
     rules.write_text(f"{excluded}\n/.maos/\n", encoding="utf-8", errors="surrogateescape")
     git = Git(git_dir=folder)
-    settings = "[core]\n\thooksPath = /dev/null\n\tfsmonitor = false\n[gc]\n\tauto = 0\n"
+    # For the git that an agent or its `verify` may use there.
+    settings = (
+        "[core]\n\thooksPath = /dev/null\n\tfsmonitor = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
+        "[user]\n\tname = MAOS bot\n\temail = maos-bot@localhost\n[commit]\n\tgpgSign = false\n"
+    )
     with (folder / "config").open("a", encoding="utf-8") as file:
         file.write(settings)
     if origin.sparse:

@@ -1,4 +1,4 @@
-"""Running a task's `verify` in its folder: bounded in time and output, and nothing of it left behind."""
+"""Running a task's `verify` in its folder: bounded in time and output, and nothing of it left running."""
 
 from __future__ import annotations
 
@@ -13,37 +13,53 @@ from typing import Final
 
 _KEPT: Final = 64 * 1024  # bytes of output: its end says what failed
 _READ: Final = 64 * 1024
-_DRAIN_S: Final = 2.0  # for a pipe that somebody still holds when the command is over
 
 
 async def run_verify(command: str, folder: Path, environ: Mapping[str, str], timeout_s: float) -> str:
     """What `command` said where it failed or took longer than `timeout_s`; empty where it succeeded."""
     shell = ("bash", "-e", "-c") if shutil.which("bash", path=environ.get("PATH")) else ("sh", "-e", "-c")
     env = {name: value for name, value in environ.items() if not name.startswith("GIT_")} | {"PWD": str(folder)}
-    process = await asyncio.create_subprocess_exec(
-        *shell,
-        command,
-        cwd=folder,
-        env=env,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
+    loop = asyncio.get_running_loop()
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
     kept = bytearray()
-    reading = asyncio.ensure_future(_read(process, kept))
     late = False
     try:
-        async with asyncio.timeout(timeout_s):
+        # A pipe of our own: asyncio's would have us wait for whatever the command left running with it.
+        process = await asyncio.create_subprocess_exec(
+            *shell,
+            command,
+            cwd=folder,
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+            start_new_session=True,
+        )
+        os.close(writer)
+        writer = -1
+
+        def take() -> None:
+            if _read(reader, kept) == 0:
+                loop.remove_reader(reader)
+
+        loop.add_reader(reader, take)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await process.wait()
+        except TimeoutError:
+            late = True
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # it, and what it left running
             await process.wait()
-    except TimeoutError:
-        late = True
+            loop.remove_reader(reader)
+            while _read(reader, kept):
+                continue
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # it, and what it left running
-        await asyncio.wait([reading], timeout=_DRAIN_S)
-        reading.cancel()
-        await process.wait()
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
     said = kept.decode("utf-8", "replace").strip()
     if late:
         return f"{said}\nit was ended after {timeout_s:g} s".strip()
@@ -52,7 +68,12 @@ async def run_verify(command: str, folder: Path, environ: Mapping[str, str], tim
     return said or f"exit code {process.returncode}"
 
 
-async def _read(process: asyncio.subprocess.Process, kept: bytearray) -> None:
-    while process.stdout and (data := await process.stdout.read(_READ)):
-        kept += data
-        del kept[:-_KEPT]
+def _read(reader: int, kept: bytearray) -> int | None:
+    """Take what is there: how many bytes, 0 at the end, None where there is nothing now."""
+    try:
+        data = os.read(reader, _READ)
+    except BlockingIOError:
+        return None
+    kept += data
+    del kept[:-_KEPT]
+    return len(data)

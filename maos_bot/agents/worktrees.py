@@ -12,7 +12,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from maos_bot.agents.handover import Kept, Merged, apply_patch, make_branch
 from maos_bot.agents.origin import look_at
@@ -21,6 +21,8 @@ from maos_bot.agents.snapshot import Base
 from maos_bot.agents.verifying import run_verify
 from maos_bot.agents.yard import Taken, Yard
 from maos_bot.model import Task
+
+T = TypeVar("T")
 
 VERIFY_S: Final = 600.0
 
@@ -65,11 +67,11 @@ class Worktrees:
 
         Raises `PlaceError`. Called by the first `open`; earlier to say its notice before agents run.
         """
-        return await asyncio.to_thread(self._start)
+        return await _whole(self._start)
 
     async def open(self, task: Task) -> Path:
         """The folder of `task`, with what its needs came to; the same one again until its change is accepted."""
-        return await asyncio.to_thread(lambda: self._started().open(task))
+        return await _whole(lambda: self._started().open(task))
 
     def tools(self, task: Task, folder: Path) -> Tools:
         """A fresh set of tools in it."""
@@ -81,11 +83,11 @@ class Worktrees:
         What `take` takes afterwards is what was verified: files that the command leaves behind are removed again.
         """
         yard = self._started()
-        held = await asyncio.to_thread(yard.hold, task)
+        held = await _whole(lambda: yard.hold(task))
         try:
             return await run_verify(task.verify, folder, self._environ, self._verify_timeout_s)
         finally:
-            await asyncio.to_thread(yard.set_back, task, held)
+            await _whole(lambda: yard.set_back(task, held))
 
     async def take(self, task: Task) -> Taken | None:
         """Accept what is in the folder; None where nothing was changed, `conflicts` where it doesn't merge.
@@ -93,19 +95,16 @@ class Worktrees:
         After a conflict the folder holds the current text with the worker's, between marks. Raises `RefusedError`.
         """
         yard = self._started()
-        taking = asyncio.ensure_future(asyncio.to_thread(yard.take, task))
         try:
-            return await asyncio.shield(taking)
+            return await _whole(lambda: yard.take(task))
         except asyncio.CancelledError:
-            # The attempt ended without its result: what is taken now would be in no report.
-            await asyncio.wait([taking])
-            taking.exception()  # what became of it is of no interest any more
-            await asyncio.to_thread(yard.untake, task)
+            # The attempt ended without its result: what was taken now would be in no report.
+            await _whole(lambda: yard.untake(task))
             raise
 
     async def close(self) -> None:
         """Keep what was not taken, make the result, and remove all folders. A second call does nothing."""
-        await asyncio.to_thread(self._close)
+        await _whole(self._close)
 
     # The result
 
@@ -166,3 +165,15 @@ class Worktrees:
             if yard:
                 self._merged = yard.close()
                 self._yard = None
+
+
+async def _whole(work: Callable[[], T]) -> T:
+    """Do `work` in a thread, and to its end also where we are cancelled: half a checkout is no folder."""
+    doing = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        if not doing.cancelled():
+            doing.exception()  # nobody asks for it any more
+        raise

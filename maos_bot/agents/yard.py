@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,7 +97,10 @@ class Yard:
     def open(self, task: Task) -> Path:
         with self._lock:
             if folder := self._folders.get(task.id):
-                return folder.path
+                if folder.path.is_dir():
+                    return folder.path
+                del self._folders[task.id]  # the agent removed it
+                worktree.delete(self._git, folder)
             if task.id in self._merging.accepted:
                 self.untake(task)  # its end was never recorded: it is done anew
             tree, onto = self._merging.below(self._above(task))
@@ -111,18 +114,22 @@ class Yard:
                 commit=self._commit_of(onto),
                 onto=onto,
             )
-            worktree.add_worktree(self._git, folder, self._origin.sparse)
             self._folders[task.id] = folder
-        try:
-            worktree.check_out(self._git, folder)
-        except GitError:
-            with self._lock:
-                del self._folders[task.id]
-                worktree.delete(self._git, folder)
-            raise
+            self._in_whole(folder, lambda: worktree.add_worktree(self._git, folder, self._origin.sparse))
+        self._in_whole(folder, lambda: worktree.check_out(self._git, folder))
         with self._lock:
             self._save()
         return folder.path
+
+    def _in_whole(self, folder: Folder, step: Callable[[], object]) -> None:
+        """Do a step of making `folder`, or let there be no such folder."""
+        try:
+            step()
+        except BaseException:
+            with self._lock:
+                del self._folders[folder.task]
+                worktree.delete(self._git, folder)
+            raise
 
     def hold(self, task: Task) -> Look:
         """What is in the folder, to be taken as it is now."""
@@ -141,7 +148,7 @@ class Yard:
         if not held.edits and not held.wrong:
             return None
         self._check(task, folder, held)
-        added, removed = worktree.line_counts(self._git, folder.start, held.tree)
+        added, removed = self._objects.line_counts(folder.start, held.tree)
         with self._lock:
             change = self._change(task, folder, held)
             merge = self._merging.add(change)
@@ -180,7 +187,7 @@ class Yard:
                 f"{', '.join(left)}: conflict marks are left; keep what both sides meant, and remove the marks"
             )
         if wrong:
-            raise RefusedError("your change was not taken:\n" + "\n".join(wrong))
+            raise RefusedError("\n".join(wrong))
 
     def _change(self, task: Task, folder: Folder, held: Look) -> Accepted:
         message = f"{task.title}\n\nMAOS-Task: {task.id}\nMAOS-Run: {self._run_id}"
@@ -233,16 +240,20 @@ class Yard:
                 return None
             commit = self._chain(steps)
             tree = steps[-1].tree if steps else self.base.tree
+            paths = {path for step in steps for path in step.change.edits}
             return Merged(
                 base=self.base.commit,
                 commit=commit,
                 tree=tree,
                 patch=patch_between(self._git, self.base.tree, tree),
-                files=tuple(sorted(worktree.differing(self._git, self.base.tree, tree))),
+                files=tuple(sorted(path for path in paths if self._is_new(path, tree))),
                 tasks=tuple(step.change.task for step in steps),
                 kept=kept,
                 conflicts=dict(self._conflicts),
             )
+
+    def _is_new(self, path: str, tree: str) -> bool:
+        return self._objects.entry(self.base.tree, path) != self._objects.entry(tree, path)
 
     def hand_over(self, commit: str) -> None:
         """Copy the result's commits into the user's repository."""
@@ -265,6 +276,9 @@ class Yard:
 
     def _is_saved(self, folder: Folder) -> bool:
         """Keep what `folder` holds beyond what is kept already; False where that failed, and it must stay."""
+        if not folder.path.is_dir():
+            self._kept.setdefault(folder.task, Kept(task=folder.task, branch="", why="its folder was removed"))
+            return True
         try:
             left = leftover(self._git, self._objects, folder, self._submodules, self._at)
             if left.commit:
