@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import Final
 
 from maos_bot.model import Plan, Task, TaskState
-from maos_bot.planning.graph import TaskGraph
 from maos_bot.reporting import words
 from maos_bot.reporting.escape import one_line
 from maos_bot.reporting.view import RunReport, TaskReport
@@ -78,21 +77,12 @@ def graph(nodes: Sequence[Node]) -> str:
 
 def _direct(nodes: Sequence[Node]) -> list[tuple[str, Node]]:
     """The needs that no other need implies (transitive reduction): the rest of the arrows hide the shape."""
-    place = {node.id: number for number, node in enumerate(nodes)}
-    needs = [[place[need] for need in node.needs if need in place] for node in nodes]
-    whole = TaskGraph([node.id for node in nodes], needs, [0.0] * len(nodes))
-    above = [0] * len(nodes)  # the tasks before each, a bit for each
-    implied = [0] * len(nodes)  # those of them that stand before one of its needs
-    for task in whole.order:
-        for need in needs[task]:
-            implied[task] |= above[need]
-            above[task] |= above[need] | 1 << need
-    return [
-        (nodes[need].id, node)
-        for number, node in enumerate(nodes)
-        for need in needs[number]
-        if not implied[number] >> need & 1
-    ]
+    import networkx as nx
+
+    ids = {node.id for node in nodes}
+    whole: nx.DiGraph[str] = nx.DiGraph([(need, node.id) for node in nodes for need in node.needs if need in ids])
+    reduced = nx.transitive_reduction(whole)
+    return [(need, node) for node in nodes for need in node.needs if reduced.has_edge(need, node.id)]
 
 
 def graph_of_plan(tasks: Iterable[Task], plan: Plan) -> str:
