@@ -19,6 +19,7 @@ from maos_bot.spec.load import parse_spec
 from maos_bot.spec.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,7 @@ def test_the_reference_names_all_there_is(sources: Path) -> None:
     assert all(f"\n## {name}\n" in tables for name in ("runs", "tasks", "attempts", "events", "task_list"))
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 def test_every_spec_that_is_shown_is_good(path: Path) -> None:
     shown = re.findall(r"^```yaml\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     for text in shown:
