@@ -111,7 +111,8 @@ def _tried(python: str, wheel: Path, scratch: Path) -> None:
     action = subprocess.run([maos, "action"], cwd=empty, capture_output=True, text=True, check=False, timeout=60)
     _require(action.returncode == 2, f"`maos action` outside a workflow ended with {action.returncode}")
     _say(
-        f"Python {version}: core {size:.1f} MiB ({blocks:.1f} on this disk); init, plan, run, history and dashboard work from an empty folder"
+        f"Python {version}: core {size:.1f} MiB ({blocks:.1f} on this disk);"
+        " init, plan, run, history and dashboard work from an empty folder"
     )
     shutil.rmtree(venv)
 
