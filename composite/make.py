@@ -1,0 +1,53 @@
+"""Writes `composite/action.yml` from the repository's own `action.yml`, so that both have the same inputs and outputs.
+
+`python composite/make.py`, after a change there; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HEAD = """\
+# Made by composite/make.py from the action.yml above it: the same engine without a container, on the runner itself.
+# docs/container.md says when to use which.
+name: MAOS bot on the runner
+description: Run a repository's task spec on the runner itself, with its tools, as parallel as the graph and the machine allow.
+author: MAOS bot
+branding: {icon: fast-forward, color: blue}
+"""
+RUNS = """\
+runs:
+  using: composite
+  steps:
+    - id: maos
+      shell: bash
+      env:
+        MAOS_INPUTS: ${{ toJSON(inputs) }}
+      run: exec python3 -I "$GITHUB_ACTION_PATH/maos.py"
+"""
+
+
+def composite(action: str) -> str:
+    """The composite action's metadata for the text of a container action's."""
+    inputs = action.partition("inputs:\n")[2].partition("outputs:\n")[0]
+    outputs = action.partition("outputs:\n")[2].partition("runs:\n")[0]
+    lines = []
+    for line in outputs.splitlines():
+        lines.append(line)
+        if found := re.match(r"  ([a-z-]+):$", line):
+            name = found[1]
+        elif line.startswith("    description:"):
+            lines.append(f"    value: ${{{{ steps.maos.outputs.{name} }}}}")
+    return f"{HEAD}inputs:\n{inputs}outputs:\n{chr(10).join(lines)}\n{RUNS}"
+
+
+def main() -> None:
+    """Write the file."""
+    action = (HERE.parent / "action.yml").read_text(encoding="utf-8")
+    (HERE / "action.yml").write_text(composite(action), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
