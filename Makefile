@@ -60,9 +60,9 @@ example: $(READY) ## run the checks of a real package in three modes and compare
 image: ## build the action's container image; IMAGE names it, BASE another base
 	@$(or $(PYTHON),python3) container/build.py --tag $(IMAGE) $(if $(BASE),--base $(BASE))
 
-e2e: $(READY) stand-ins ## build the image and run it as GitHub would, against the stand-ins
+e2e: $(READY) stand-ins .venv/e2e/.ready ## build the image and run it as GitHub would, against the stand-ins
 	@python container/build.py --run --tag $(IMAGE) $(if $(BASE),--base $(BASE))
-	MAOS_IMAGE=$(IMAGE) pytest tests/container $(PYTEST)
+	PATH="$$PATH:$(CURDIR)/.venv/e2e/bin" MAOS_IMAGE=$(IMAGE) pytest tests/container $(PYTEST)
 
 lock: $(READY) ## renew the lock files; UPGRADE=1 takes newer versions
 	python requirements/lock.py $(if $(UPGRADE),--upgrade)
@@ -88,9 +88,9 @@ $(READY): requirements/dev.lock pyproject.toml
 	ln -sf "$$site/bin/node" $(BIN)/node && ln -sf "$$site/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
 	@touch $@
 
-.venv/peers/.ready: requirements/peers.lock $(READY)
-	@$(BIN)/python -m venv .venv/peers
-	@.venv/peers/bin/python -m pip install --quiet --require-hashes -r requirements/peers.lock
+.venv/%/.ready: requirements/%.lock $(READY)
+	@$(BIN)/python -m venv .venv/$*
+	@.venv/$*/bin/python -m pip install --quiet --require-hashes -r requirements/$*.lock
 	@touch $@
 
 tests/e2e/%/node_modules/.ready: tests/e2e/%/package-lock.json $(READY)

@@ -13,7 +13,7 @@ HEAD = """\
 # Made by composite/make.py from the action.yml above it: the same engine without a container, on the runner itself.
 # docs/container.md says when to use which.
 name: MAOS bot on the runner
-description: Run a repository's task spec on the runner itself, with its tools, as parallel as the graph and the machine allow.
+description: Run a repository's task spec on the runner itself, as parallel as graph and machine allow.
 author: MAOS bot
 branding: {icon: fast-forward, color: blue}
 """

@@ -32,21 +32,21 @@ main()
 """
 
 
-def main() -> int:
-    """Install what is missing, then become `maos action`; returns only where that can't be."""
+def main() -> None:
+    """Install what is missing, then become `maos action`; ends with 2 where that can't be."""
     if sys.version_info < OLDEST:
         found = ".".join(map(str, sys.version_info[:3]))
-        return _stop(f"python3 here is {found}, and MAOS bot needs 3.11: put actions/setup-python before it")
+        raise SystemExit(_said(f"python3 here is {found}, and MAOS bot needs 3.11: put actions/setup-python before it"))
     try:
         inputs = json.loads(os.environ.pop("MAOS_INPUTS", "") or "{}")
     except ValueError as error:
-        return _stop(f"MAOS_INPUTS is no JSON: {error}")
+        raise SystemExit(_said(f"MAOS_INPUTS is no JSON: {error}")) from error
     hand_over(inputs, os.environ)
     place = place_of(os.environ)
     try:
         install(place)
     except (OSError, subprocess.CalledProcessError) as error:
-        return _stop(f"the packages can't be installed into {place}: {error}")
+        raise SystemExit(_said(f"the packages can't be installed into {place}: {error}")) from error
     os.execv(place / "bin" / "python", [str(place / "bin" / "python"), "-I", "-u", "-c", START, str(ROOT)])
 
 
@@ -58,7 +58,7 @@ def hand_over(inputs: Mapping[str, object], environ: MutableMapping[str, str]) -
 
 def place_of(environ: Mapping[str, str]) -> Path:
     """The folder for this lock and this Python."""
-    python = f"{sys.version}{sysconfig.get_platform()}{sys.executable}"
+    python = f"{sys.version}{sysconfig.get_platform()}{sys.base_prefix}"
     key = hashlib.sha256(LOCK.read_bytes() + python.encode()).hexdigest()[:16]
     cache = environ.get("RUNNER_TOOL_CACHE") or environ.get("RUNNER_TEMP") or tempfile.gettempdir()
     return Path(cache) / "maos-bot" / key
@@ -79,10 +79,10 @@ def install(place: Path) -> None:
     sys.stderr.write(f"maos: packages installed in {time.monotonic() - began:.1f} s\n")
 
 
-def _stop(why: str) -> int:
+def _said(why: str) -> int:
     sys.stderr.write(f"maos: {why}\n")
     return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

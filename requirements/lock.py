@@ -27,7 +27,7 @@ OPTIONS = (
 
 
 def main(arguments: list[str]) -> None:
-    """Writes `core.lock`, `dev.lock` (core and the tools), the image's two, and the peers' and the example's."""
+    """Writes `core.lock`, `dev.lock` (core and the tools), the image's two, and those of peers, e2e and example."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     core = project["project"]["dependencies"]
     groups = project["dependency-groups"]
@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> None:
     extras = project["project"]["optional-dependencies"]
     _compile("image.lock", [*core, *extras["anthropic"]], arguments, constraint="dev.lock")
     _compile("build.lock", ["pip", *project["build-system"]["requires"]], arguments, constraint="dev.lock")
+    _compile("e2e.lock", groups["e2e"], arguments)
     _compile("peers.lock", groups["peers"], arguments)
     _compile("../examples/itsdangerous/tools.lock", groups["example"], arguments)
 
