@@ -1,6 +1,6 @@
-"""Writes `composite/action.yml` from the repository's own `action.yml`, so that both have the same inputs and outputs.
+"""Writes what follows from the repository's `action.yml`: `composite/action.yml`, and the tables of docs/container.md.
 
-`python composite/make.py`, after a change there; a test holds the two together.
+`python composite/make.py`, after a change there; a test holds them together.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ description: Run a repository's task spec on the runner itself, as parallel as g
 author: MAOS bot
 branding: {icon: fast-forward, color: blue}
 """
+MARK = "<!-- inputs and outputs: made by composite/make.py -->"
+END = "<!-- end -->"
 RUNS = """\
 runs:
   using: composite
@@ -43,10 +45,29 @@ def composite(action: str) -> str:
     return f"{HEAD}inputs:\n{inputs}outputs:\n{chr(10).join(lines)}\n{RUNS}"
 
 
+def with_tables(document: str, action: str) -> str:
+    """The document with the tables of inputs and outputs between its marks made anew."""
+    before, mark, rest = document.partition(MARK)
+    after = rest.partition(END)[2]
+    return f"{before}{mark}\n{tables(action)}{END}{after}"
+
+
+def tables(action: str) -> str:
+    """Inputs and outputs, each with what it is."""
+    lines = []
+    for part, following in (("inputs", "outputs"), ("outputs", "runs")):
+        text = action.partition(f"{part}:\n")[2].partition(f"{following}:\n")[0]
+        rows = re.findall(r"^  ([a-z-]+):\n    description: (.+)$", text, re.MULTILINE)
+        lines += ["", f"| {part[:-1]} | |", "|---|---|", *(f"| `{name}` | {said} |" for name, said in rows)]
+    return "\n".join((*lines, "", ""))
+
+
 def main() -> None:
-    """Write the file."""
+    """Write the files."""
     action = (HERE.parent / "action.yml").read_text(encoding="utf-8")
     (HERE / "action.yml").write_text(composite(action), encoding="utf-8")
+    document = HERE.parent / "docs" / "container.md"
+    document.write_text(with_tables(document.read_text(encoding="utf-8"), action), encoding="utf-8")
 
 
 if __name__ == "__main__":
