@@ -30,6 +30,7 @@ from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
 from maos_bot.model import BAD_STATES, TOKENS, Estimate, Limit, Plan, Spec, Task, TaskKind, Trigger
 from maos_bot.planning.planner import Improver, TimeBox, make_plan
+from maos_bot.planning.writes import in_writing_order
 from maos_bot.redact import Redactor
 from maos_bot.reporting.report import ReportBuilder, RunReport
 from maos_bot.reporting.terminal import View, open_view
@@ -65,6 +66,7 @@ class Job:
     limits: Mapping[str, Limit]
     plan: Plan
     reasons: Mapping[str, str] = field(default_factory=dict)  # of the tasks that a goal became
+    notices: tuple[str, ...] = ()  # what planning changed, in words
 
 
 def prepare(config: Config, *, repository: str = "") -> Job:
@@ -85,6 +87,7 @@ def prepare(config: Config, *, repository: str = "") -> Job:
     if not tasks:
         why = "its goal needs an agent, and no model provider is configured" if spec.goal else "it has no task"
         raise NothingToDoError(f"{spec.path}: nothing to run: {why}", hint="add a task with `run:`")
+    tasks, ordered = in_writing_order(tasks)
     limits = resolve_limits(spec, config.limits, probe(config.root))
     plan = make_plan(
         tasks,
@@ -98,7 +101,8 @@ def prepare(config: Config, *, repository: str = "") -> Job:
         ),
         improver=_solver(config) if config.optimal else None,
     )
-    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan, reasons=reasons)
+    notices = tuple(str(overlap) for overlap in ordered)
+    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan, reasons=reasons, notices=notices)
 
 
 def _solver(config: Config) -> Improver:
@@ -133,11 +137,13 @@ def show_plan(config: Config, *, mermaid: bool = False) -> int:
     elif config.json:
         from maos_bot.reporting.plan_view import plan_json
 
-        _print_json(plan_json(job.plan) | _spend_json(job, config.root))
+        _print_json(plan_json(job.plan) | {"notices": list(job.notices)} | _spend_json(job, config.root))
     else:
         from maos_bot.reporting.plan_view import print_plan
 
-        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=_spend_facts(job, config.root))
+        notices = [("" if place else "ordered", notice) for place, notice in enumerate(job.notices)]
+        more = [*notices, *_spend_facts(job, config.root)]
+        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=more)
     return ExitCode.OK
 
 
@@ -213,6 +219,8 @@ def execute(
     """
     from maos_bot.store.writer import StoreWriter
 
+    for notice in () if config.quiet else job.notices:
+        click.echo(f"maos: {notice}", err=True)
     run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
     redactor = Redactor(secret_values(os.environ))
     builder = ReportBuilder()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maos_bot.agents.crew import Crew
+from maos_bot.agents.places import Places
 from maos_bot.agents.turns import Turns
 from maos_bot.agents.worker import Bounds
 from maos_bot.model import Budget, Task, Team, Usage
@@ -102,6 +103,7 @@ class Taken:
     removed: int = 0
     conflicts: Sequence[str] = ()
     branch: str = ""
+    advice: str = ""
 
 
 @dataclass
@@ -145,6 +147,7 @@ def crew(
     teams: Mapping[str, Team] | None = None,
     prices: Prices | None = None,
     chain: tuple[Target, ...] = (TARGET,),
+    places: Places | None = None,
 ) -> Crew:
     prices = prices or load_prices()
 
@@ -164,7 +167,7 @@ def crew(
     )
     return Crew(
         turns=turns,
-        places=Folders(root),
+        places=places or Folders(root),
         choose=lambda _: Choice(chain=chain, why="the test says so"),
         teams=teams or {},
         prefix="the shared prefix",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from maos_bot.agents.places import Places
+from maos_bot.agents.places import PlaceError, Places
 from maos_bot.agents.team_lead import TeamLead
 from maos_bot.agents.turns import Payer, Turns
 from maos_bot.agents.worker import Bounds, Result, Tell
@@ -120,10 +120,8 @@ class Crew:
                     outcome, result = await self._do(lead, payer, capture)
             except TimeoutError:
                 return Outcome(state=TaskState.TIMED_OUT, reason=f"timed out after {task.timeout_s:g} s")
-            except BudgetError as error:
-                return Outcome(state=TaskState.SKIPPED, reason=error.message)
-            except ProviderError as error:
-                return Outcome(state=TaskState.FAILED, reason=f"{error.fault.value}: {error}")
+            except (BudgetError, PlaceError, ProviderError) as error:
+                return _broken_off(error)
             if outcome.state is TaskState.SUCCEEDED:
                 self._summaries[task.id] = result.summary
             capture.feed(f"{result.summary or outcome.reason}\n".encode("utf-8", "replace"))
@@ -165,3 +163,10 @@ class Crew:
         return await lead.attempt(
             task, ask=lambda turn: self.turns.ask(turn, choice.chain, payer), tell=payer.tell, needs=needs
         )
+
+
+def _broken_off(error: BudgetError | PlaceError | ProviderError) -> Outcome:
+    if isinstance(error, BudgetError):
+        return Outcome(state=TaskState.SKIPPED, reason=error.message)
+    fault = f"{error.fault.value}: " if isinstance(error, ProviderError) else ""
+    return Outcome(state=TaskState.FAILED, reason=f"{fault}{error}")

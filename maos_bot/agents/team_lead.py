@@ -108,7 +108,8 @@ class TeamLead:
                 branch=change.branch,
             )
             if change.conflicts:
-                return f"your change conflicts with what others changed in {', '.join(change.conflicts)}"
+                where = ", ".join(change.conflicts)
+                return f"your change conflicts with what others changed in {where}\n{change.advice}"
         return ""
 
     def began(self, at: float) -> None:
