@@ -19,7 +19,7 @@ from typing import Final
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.confinement import JAIL, Confinement, confinement, readable_folders
 from maos_bot.execution.jail import Hold
-from maos_bot.execution.process import CommandAttempt, StartError
+from maos_bot.execution.process import CommandAttempt, StartError, launch
 from maos_bot.execution.tree import Family
 from maos_bot.execution.watcher import Watcher
 from maos_bot.model import Outcome, Task, TaskState
@@ -113,25 +113,24 @@ class AgentCommands:
             outcomes.append(outcome)
             over.set()
 
+        task = Task(id="command", run="", timeout_s=timeout_s)
         devnull = os.open(os.devnull, os.O_RDONLY)
         try:
-            attempt = CommandAttempt(
-                Task(id="command", run="", timeout_s=timeout_s),
-                argv=argv,
-                folder=folder,
-                env=env,
-                marker=marker,
-                new_file=_no_file,
-                devnull=devnull,
-                capture=Capture(self._redactor, sink),
-                family=Family(marker),
-                ended=ended,
-                crashed=crashes.append,
-            )
+            family = Family(marker)
+            launched = launch(task, folder=folder, env=env, new_file=_no_file, devnull=devnull, argv=argv)
         except StartError as error:
             return Ran(text="", code=None, reason=str(error))
         finally:
             os.close(devnull)
+        attempt = CommandAttempt(
+            task,
+            launched,
+            marker=marker,
+            capture=Capture(self._redactor, sink),
+            family=family,
+            ended=ended,
+            crashed=crashes.append,
+        )
         watch = _Watch(loop, attempt, memory_mb)
         try:
             await over.wait()
