@@ -299,7 +299,7 @@ def execute(
         gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         gc.freeze()  # what was loaded so far lives to the end: looking through it again and again frees nothing
         try:
-            asyncio.run(_run(orchestrator))
+            asyncio.run(_run(orchestrator, _signal_handlers()))
             over = True
         finally:
             view.close()
@@ -457,10 +457,14 @@ def local_trigger(root: Path) -> Trigger:
     return Trigger(actor=os.environ.get("USER", ""), sha=sha, ref=ref)
 
 
-async def _run(orchestrator: Orchestrator) -> None:
-    """Run with the signals stopping it; whoever took them before is told of them too, and gets them back."""
+def _signal_handlers() -> dict[signal.Signals, Any]:
+    """Who takes the signals that stop a run; asked outside `asyncio.run`, which puts its own in their place."""
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+async def _run(orchestrator: Orchestrator, before: Mapping[signal.Signals, Any]) -> None:
+    """Run with the signals stopping it; those who took them `before` are told of them too, and get them back."""
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def taken(number: signal.Signals) -> None:
         orchestrator.cancel(f"interrupted by {number.name}")
