@@ -156,6 +156,10 @@ def _grant(case: Case, decision: Decision) -> Grant:
 
 def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tuple[Finding, ...]:
     """The findings in the SARIF files that tasks name as outputs and did write; a damaged one is said in the log."""
+    from maos_bot.execution.environment import secret_values
+    from maos_bot.redact import Redactor
+
+    redactor = Redactor(secret_values(os.environ))
     found: list[Finding] = []
     for task in tasks:
         reported = report.tasks.get(task.id)
@@ -165,7 +169,8 @@ def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tup
             for path in sorted(root.glob(name)) if glob.has_magic(name) else [root / name]:
                 try:
                     if path.resolve().is_relative_to(root.resolve()) and path.stat().st_size <= _SARIF_BYTES:
-                        found += named(from_sarif(json.loads(path.read_text(encoding="utf-8-sig"))), task.id)
+                        document = redactor.document(json.loads(path.read_text(encoding="utf-8-sig")))
+                        found += named(from_sarif(document), task.id)
                 except FileNotFoundError:
                     continue
                 except (OSError, ValueError, RecursionError) as error:
