@@ -83,6 +83,10 @@ class Yard:
             load(self._merging, state)
             saved += salvage(self._git, self._objects, self._keeper, state)
         self.saved = tuple(saved)
+        self.notices = [self.base.notice] if self.base.notice else []
+        self.notices += [
+            f"{each.task or 'a run'} is kept in {each.branch or 'its folder'}: {each.why}" for each in saved
+        ]
         self._kept |= {each.task: each for each in saved if each.branch.startswith(f"maos/{self._run}/")}
         self._work = shop.new_work()
         self._save()
@@ -266,16 +270,25 @@ class Yard:
 
     def close(self) -> Merged | None:
         with self._lock:
-            stays = [folder for folder in self._folders.values() if not self._is_saved(folder)]
+            stays = [folder.task for folder in self._folders.values() if not self._is_saved(folder)]
             for change in self._untaken.values():
-                self._keep(change.task, change.commit, "its attempt ended before the change was recorded")
+                try:
+                    self._keep(change.task, change.commit, "its attempt ended before the change was recorded")
+                except (GitError, OSError) as error:
+                    stays.append(change.task)
+                    self.notices.append(f"the change of {change.task} could not be kept yet: {error}")
             merged = self.result()
-            if merged and merged.tasks:
-                self.hand_over(merged.commit)
             self._objects.close()
-            if not stays:
-                remove_tree(self._work)
-            self._shop.leave(clean=not stays)
+            clean = not stays
+            try:
+                if merged and merged.tasks:
+                    self.hand_over(merged.commit)
+                if clean:
+                    remove_tree(self._work)
+                self._shop.leave(clean=clean)
+            except (GitError, OSError) as error:  # the next run in this repository tries again
+                self.notices.append(f"what agents did stays in {self._shop.folder}: {error}")
+                self._shop.leave(clean=False)
             return merged
 
     def _is_saved(self, folder: Folder) -> bool:
