@@ -93,12 +93,20 @@ def read_tasks(text: str, spec: Spec, *, most: int = MOST_TASKS) -> tuple[tuple[
     ]
     stubs = {name: {"run": "true", "needs": list(task.needs)} for name, task in old.items() if name not in given}
     try:
-        checked = parse_spec(json.dumps({"tasks": {**stubs, **tasks}}), path="tasks")
+        checked = parse_spec(json.dumps({**_surroundings(spec), "tasks": {**stubs, **tasks}}), path="tasks")
     except SpecError as error:
         return (), {}, problems + [f"{each.message}; {each.hint}" for each in error.problems]
     new = tuple(task for task in checked.tasks if task.id in given)
     problems += _shape_problems(new, spec)
     return new, {name: str(row.get("why", "")) for name, row in given.items()}, problems
+
+
+def _surroundings(spec: Spec) -> dict[str, Any]:
+    """What a spec says of its teams' and all other tasks: it holds for those of a goal too."""
+    from ruamel.yaml import YAML
+
+    said = YAML(typ="safe", pure=True).load(spec.text) if spec.text else {}
+    return {key: said[key] for key in ("teams", "defaults", "limits") if key in said}
 
 
 def _shape_problems(tasks: Sequence[Task], spec: Spec) -> list[str]:
