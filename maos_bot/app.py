@@ -10,7 +10,6 @@ import contextlib
 import gc
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 
 PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 _GIT_S: Final = 5.0
+_GC_THRESHOLD: Final = 20_000  # objects: a run keeps most of what it makes, so there is little to be found
 
 
 class Sink(Protocol):
@@ -261,7 +261,7 @@ def execute(
 
     for notice in () if config.quiet else job.notices:
         click.echo(f"maos: {notice}", err=True)
-    run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+    run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + os.urandom(3).hex()
     redactor = Redactor(secret_values(os.environ))
     builder = ReportBuilder()
     with contextlib.ExitStack() as stack:
@@ -296,9 +296,10 @@ def execute(
         )
         lock = resumption.lock if resumption else _lock(database, run_id)
         over = False
+        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         gc.freeze()  # what was loaded so far lives to the end: looking through it again and again frees nothing
         try:
-            asyncio.run(_run(orchestrator))
+            asyncio.run(_run(orchestrator, _signal_handlers()))
             over = True
         finally:
             view.close()
@@ -311,7 +312,7 @@ def execute(
                 lock.release(over=over)
     report = builder.report()
     if not config.quiet:
-        click.echo(f"history: maos show {run_id}; dashboard: maos dashboard, then /runs/{run_id}", err=True)
+        click.echo(f"history: maos show {run_id}\ndashboard: maos dashboard, then /runs/{run_id}", err=True)
     return report
 
 
@@ -391,6 +392,11 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         return ExitCode.OK
     pressure = ", ".join(gauge.sources) or "the kernel doesn't tell it: slots aren't scaled by it"
     processes = "unknown" if runner.processes_free is None else f"{runner.processes_free:,} more may be started"
+    from rich.text import Text
+
+    from maos_bot.reporting.page import page, say
+
+    console = page()
     floor = "unknown" if gauge.floor_mb is None else f"below {gauge.floor_mb:.0f} MB left a task is put back"
     for name, value in (
         ("CPUs", f"{runner.cpus:g} ({runner.cpu_reason})"),
@@ -411,7 +417,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
             for name, limit in limits.items()
         ),
     ):
-        click.echo(f"{name:<26}{value}")
+        say(console, Text.assemble((f"{name:<26}", "dim"), value))
     return ExitCode.OK
 
 
@@ -451,10 +457,14 @@ def local_trigger(root: Path) -> Trigger:
     return Trigger(actor=os.environ.get("USER", ""), sha=sha, ref=ref)
 
 
-async def _run(orchestrator: Orchestrator) -> None:
-    """Run with the signals stopping it; whoever took them before is told of them too, and gets them back."""
+def _signal_handlers() -> dict[signal.Signals, Any]:
+    """Who takes the signals that stop a run; asked outside `asyncio.run`, which puts its own in their place."""
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+async def _run(orchestrator: Orchestrator, before: Mapping[signal.Signals, Any]) -> None:
+    """Run with the signals stopping it; those who took them `before` are told of them too, and get them back."""
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def taken(number: signal.Signals) -> None:
         orchestrator.cancel(f"interrupted by {number.name}")
@@ -545,7 +555,7 @@ def _view(config: Config, followers: list[Sink], builder: ReportBuilder) -> View
         report=builder.report,
         environ=os.environ,
         quiet=config.quiet,
-        token=secrets.token_hex(16),
+        token=os.urandom(16).hex(),
     )
     followers.append(view)
     return view

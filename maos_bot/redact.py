@@ -134,6 +134,8 @@ class Redactor:
 
         With `keep_lines` the line breaks under a mask follow it, so that all lines keep their numbers.
         """
+        if len(text) < MIN_SECRET:
+            return text
         pieces: list[str] = []
         position = 0
         for start, end in self.spans(text, 0):

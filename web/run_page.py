@@ -139,6 +139,7 @@ class RunPage:
     tokens: int
     peak_memory_mb: float | None
     peak_cpu_percent: float | None
+    saved_s: float | None  # of tasks taken from the cache
     mode: str
     because: str
     budget_usd: float | None
@@ -183,6 +184,7 @@ def build(queries: Queries, row: RunRow, report: RunReport, *, now: float, choic
         tokens=sum(value for name, value in usage.items() if name.endswith("_tokens")),
         peak_memory_mb=figures["peak"]["memory_mb"],
         peak_cpu_percent=figures["peak"]["cpu_percent"],
+        saved_s=rounded(report.saved_s),
         mode=report.mode,
         because=report.chosen_because,
         budget_usd=report.budget.get("usd"),

@@ -34,7 +34,9 @@ def live(run_id: str) -> Any:
         if row.status == "running" and row.last_seq <= after:
             return Response(status=204)
         page = _overview(queries, row, report_of(queries, row))
-    return make_response(render_template("live.html", page=page), 200 if page.head.live else STOP_POLLING)
+        found = talk.has_findings(queries, row.run_id, after_seq=after)
+    body = render_template("live.html", page=page, found=found)
+    return make_response(body, 200 if page.head.live else STOP_POLLING)
 
 
 @pages.get("/runs/<run_id>/graph")

@@ -18,7 +18,7 @@ from maos_bot.store.rows import RunRow
 from web import ansi, words
 from web.conversation import Conversation, conversation
 from web.findings import Findings, findings_of
-from web.run_page import tail
+from web.run_page import rounded, tail
 from web.run_text import found_lines
 from web.tasks_page import STRIP, SparkBar, spark
 from web.timeline import waited_words
@@ -155,9 +155,9 @@ def build(
                 shown=one.attempt == shown and len(numbers) > 1,
                 reason=one.reason,
                 started_s=one.started_s,
-                duration_s=one.duration_s,
-                cpu_s=one.cpu_s,
-                peak_memory_mb=one.peak_memory_mb,
+                duration_s=rounded(one.duration_s),
+                cpu_s=rounded(one.cpu_s),
+                peak_memory_mb=rounded(one.peak_memory_mb),
                 exit_code=one.exit_code,
             )
             for one in task.attempt_list

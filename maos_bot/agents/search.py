@@ -18,6 +18,7 @@ from maos_bot.agents.confine import Confined, ConfinedError, parts_of
 MOST_LINES: Final = 200
 MOST_OF_A_FILE: Final = 50
 _LONGEST_PATTERN: Final = 1000
+_MOST_READ: Final = 16 * 2**20  # bytes, of all the files that an answer shows lines of
 _LINE: Final = re.compile(r"(?P<path>[^\0\n]+)\0(?P<line>\d+):")
 
 
@@ -112,21 +113,26 @@ def places(said: str) -> list[tuple[str, int]]:
 
 
 def hits(found: Sequence[tuple[str, int]], files: Confined, show: Callable[[str], str]) -> list[Hit]:
-    """The lines at these places, read in confinement; places that can't be read so, or in binary files, are left out.
+    """The lines at these places, read in confinement; places that can't be read so, or in binary files, are left out,
+    and so is what would take reading too much.
 
     `show` makes what may be seen of a file's whole text, line by line.
     """
     by_path: dict[str, list[int]] = {}
     for path, line in found:
         by_path.setdefault(path, []).append(line)
-    shown = []
+    shown: list[Hit] = []
+    size = 0
     for path, numbers in by_path.items():
+        if size > _MOST_READ:
+            break
         try:
             data = files.read(path)
         except ConfinedError:
             continue
         if b"\0" in data:
             continue
+        size += len(data)
         lines = lines_of(show(data.decode("utf-8", "replace")))
         shown += [Hit(path=path, line=number, text=lines[number - 1]) for number in numbers if number <= len(lines)]
     return shown

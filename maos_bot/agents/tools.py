@@ -31,6 +31,7 @@ MOST_RUN_S: Final = 600.0
 _MOST_SHOWN: Final = 30_000  # characters of one result
 _MOST_LISTED: Final = 500
 _LONGEST_LINE: Final = 1_000
+_LONGEST_SECRET: Final = 300  # lines: a private key of 16,384 bits has about 200
 _HEAD: Final = 0.4  # of a command's output, where it is cut in the middle; its end says more
 
 
@@ -142,26 +143,31 @@ class AgentTools:
     # Reading
 
     async def _read(self, asked: Read) -> str:
-        lines = await asyncio.to_thread(self._lines, asked.path)
-        if asked.start > max(1, len(lines)):
-            raise _RefusedError(f"{asked.path} has {len(lines)} lines; line {asked.start} is beyond its end")
+        count, lines = await asyncio.to_thread(self._lines, asked)
         shown: list[str] = []
         size = 0
-        for number, line in enumerate(lines[asked.start - 1 : asked.start - 1 + asked.lines], start=asked.start):
+        for number, line in enumerate(lines, start=asked.start):
             text = f"{number}\t{_cut(line)}"
             size += len(text) + 1
             if size > _MOST_SHOWN:
                 break
             shown.append(text)
         last = asked.start + len(shown) - 1
-        more = f"\n({len(lines)} lines in all; go on from line {last + 1})" if last < len(lines) else ""
-        return (as_data("\n".join(shown), asked.path) if lines else f"{asked.path} is empty") + more
+        more = f"\n({count} lines in all; go on from line {last + 1})" if last < count else ""
+        return (as_data("\n".join(shown), asked.path) if count else f"{asked.path} is empty") + more
 
-    def _lines(self, path: str) -> list[str]:
-        data = self._files.read(path)
+    def _lines(self, asked: Read) -> tuple[int, list[str]]:
+        """How many lines a file has, and those asked for, without secrets: also of one that begins before them."""
+        data = self._files.read(asked.path)
         if b"\0" in data:
-            raise _RefusedError(f"{path} is a binary file of {len(data):,} bytes")
-        return search.lines_of(self._shown(data.decode("utf-8", "replace")))
+            raise _RefusedError(f"{asked.path} is a binary file of {len(data):,} bytes")
+        lines = search.lines_of(data.decode("utf-8", "replace"))
+        if asked.start > max(1, len(lines)):
+            raise _RefusedError(f"{asked.path} has {len(lines)} lines; line {asked.start} is beyond its end")
+        first = max(0, asked.start - 1 - _LONGEST_SECRET)
+        part = self._shown("\n".join(lines[first : asked.start - 1 + asked.lines + _LONGEST_SECRET]))
+        begin = asked.start - 1 - first
+        return len(lines), part.split("\n")[begin : begin + min(asked.lines, len(lines) - asked.start + 1)]
 
     def _shown(self, text: str) -> str:
         """A file's text without secrets, each line where it was."""

@@ -19,7 +19,7 @@ from typing import Final
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.confinement import JAIL, Confinement, confinement, readable_folders
 from maos_bot.execution.jail import Hold
-from maos_bot.execution.process import CommandAttempt, StartError
+from maos_bot.execution.process import CommandAttempt, StartError, launch
 from maos_bot.execution.tree import Family
 from maos_bot.execution.watcher import Watcher
 from maos_bot.model import Outcome, Task, TaskState
@@ -114,15 +114,12 @@ class AgentCommands:
             over.set()
 
         devnull = os.open(os.devnull, os.O_RDONLY)
+        task = Task(id="command", run="", timeout_s=timeout_s)
         try:
             attempt = CommandAttempt(
-                Task(id="command", run="", timeout_s=timeout_s),
-                argv=argv,
-                folder=folder,
-                env=env,
+                task,
+                launch(task, folder=folder, env=env, new_file=_no_file, devnull=devnull, argv=argv),
                 marker=marker,
-                new_file=_no_file,
-                devnull=devnull,
                 capture=Capture(self._redactor, sink),
                 family=Family(marker),
                 ended=ended,

@@ -144,7 +144,7 @@ def readable_folders(environ: Mapping[str, str]) -> tuple[str, ...]:
 def _on_path(path: str, home: Path) -> Iterator[str]:
     for entry in path.split(os.pathsep):
         folder = Path(entry)
-        if not folder.is_absolute() or folder in (home, *home.parents):
+        if not folder.is_absolute() or folder in (home, *home.parents) or (folder / ".git").exists():
             continue
         yield entry
         prefixes = [folder.parent] if folder.name in ("bin", "sbin") else []

@@ -30,6 +30,15 @@ def changes(queries: Queries, run_id: str, task: str, attempt: int) -> list[Chan
     return [event for event in found if isinstance(event, ChangeTaken)]
 
 
+def has_findings(queries: Queries, run_id: str, *, after_seq: int) -> bool:
+    """Whether a finding was reported in run `run_id` (its full id) after event `after_seq`."""
+    rows = queries.ask(
+        "SELECT 1 FROM events WHERE run = (SELECT id FROM runs WHERE run_id = ?) AND seq > ? AND kind = ? LIMIT 1",
+        (run_id, after_seq, KINDS["FindingReported"]),
+    )
+    return bool(rows)
+
+
 def _events(
     queries: Queries, run_id: str, task: str, attempt: int, kinds: tuple[type[RunEvent], ...], *, after_seq: int = 0
 ) -> Iterator[RunEvent]:

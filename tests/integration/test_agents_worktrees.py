@@ -40,7 +40,6 @@ def test_a_conflict_is_mended_in_its_workers_conversation_and_the_whole_is_one_r
             "one": [say("", call("write", path="a.txt", text=ours)), finish("one")],
             "two": [
                 say("", call("write", path="a.txt", text=theirs)),
-                0.5,
                 finish("two"),
                 say("", call("write", path="a.txt", text=TEXT.replace("line 5\n", "LINE FIVE\n"))),
                 finish("mended"),
@@ -49,7 +48,8 @@ def test_a_conflict_is_mended_in_its_workers_conversation_and_the_whole_is_one_r
         }
     )
     places = _worktrees(root, *tasks)
-    ran = run(root, *tasks, agents=crew(provider, tmp_path, places=places))
+    # Even one after the other: `two` doesn't need `one`, and so doesn't start from what it came to.
+    ran = run(root, *tasks, slots=1, agents=crew(provider, tmp_path, places=places))
     assert set(ran.states().values()) == {TaskState.SUCCEEDED}
     first, conflict, mended, last = ran.of(ChangeTaken)
     assert (first.task, conflict.conflicts, conflict.branch) == ("one", ("a.txt",), "maos/run-1/two")

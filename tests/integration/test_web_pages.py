@@ -61,6 +61,8 @@ def test_figures_of_a_run_equal_those_of_its_report(client: FlaskClient) -> None
         "speedup": said["speedup"],
         "usd": said["usage"]["usd"],
         "memory_mb": said["peak"]["memory_mb"],
+        "cpu_percent": said["peak"]["cpu_percent"],
+        "tokens": sum(value for name, value in said["usage"].items() if name.endswith("_tokens")),
     }
     rows = re.findall(r'<tr role="row" data-task="([^"]+)">(.*?)</tr>', table, re.DOTALL)
     assert [name for name, _ in rows] == list(said["tasks"])
