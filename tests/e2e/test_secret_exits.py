@@ -178,7 +178,7 @@ def test_no_event_of_an_agent_holds_a_key(tmp_path: Path, encoding: str) -> None
     provider = Scripted({"job": script})
     made = crew(provider, tmp_path)
     made._places = Keyed(tmp_path)
-    task = Task(id="job", agent=f"Use {said}.", report="findings")
+    task = Task(id="job", agent=f"Use {said}.", report="findings", writes=("docs/**",))
     ran = run(tmp_path, task, agents=made, secrets=(KEY,))
     assert ran.of(FindingReported)
     assert ran.of(ChangeTaken)

@@ -6,6 +6,7 @@ After each, all around the worktree is as it was, and no result holds what was o
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import ctypes
@@ -27,6 +28,7 @@ import pytest
 from maos_bot.agents import search
 from maos_bot.agents.crew import Crew
 from maos_bot.agents.tools import AgentTools
+from maos_bot.agents.worktrees import Worktrees
 from maos_bot.execution.confined import AgentCommands
 from maos_bot.execution.confinement import Confinement, confinement
 from maos_bot.model import Task, TaskState
@@ -750,3 +752,47 @@ def test_a_worker_is_told_no_and_goes_on(ground: Ground, kinds: tuple[str, ...],
     assert SECRET not in str(provider.turns)
     assert KEY not in str(ran.events)
     assert (ground.work / "src/a.py").read_text().startswith("def foo")
+
+
+# Through a worktree of the run, and what is taken from it
+
+
+@needs_landlock
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        pytest.param("echo x >> src/a.py; echo x > docs/b.md", "src/a.py (changed)", id="beside-writes"),
+        pytest.param("mv src/a.py docs/a.py", "src/a.py (deleted)", id="moved-into-writes"),
+        pytest.param("rm src/a.py", "src/a.py (deleted)", id="removed"),
+        pytest.param("chmod +x src/a.py", "mode", id="mode"),
+        pytest.param("ln -s $OUTSIDE/secret.txt docs/link", "a link that leads out", id="link-out"),
+        pytest.param("ln -s ../../outside docs/link", "a link that leads out", id="relative-link-out"),
+        pytest.param("mkdir -p docs/in/.git && echo x > docs/in/.git/config", "", id="a-repository-inside"),
+    ],
+)
+def test_what_a_command_changed_beside_writes_is_not_taken(tmp_path: Path, command: str, words: str) -> None:
+    with contextlib.closing(Ground(tmp_path)) as ground:
+        script = [say("", call("run", command=command.replace("$OUTSIDE", str(ground.outside)))), finish("done")]
+        made = crew(Scripted({"job": script}), ground.base)
+        worktrees = Worktrees(
+            ground.repository,
+            run_id="run-1",
+            base="",
+            order=["job"],
+            needs={},
+            make_tools=lambda task, folder: AgentTools(folder, task, commands=ground.commands),
+            environ={"PATH": os.environ["PATH"]},
+        )
+        made._places = worktrees
+        task = Task(id="job", agent="Try it.", tools=("read", "run"), writes=("docs/**",))
+        ran = run(ground.repository, task, agents=made)
+        merged = asyncio.run(worktrees.result())
+        patch = merged.patch.decode() if merged else ""
+        if words:
+            assert ran.states() == {"job": TaskState.FAILED}
+            assert words in ran.end("job").reason
+            assert patch == ""
+        assert ".git" not in patch
+        assert SECRET not in patch
+        assert (ground.repository / "src/a.py").read_text().startswith("def foo")
+        assert not ground.git("status", "--porcelain")
