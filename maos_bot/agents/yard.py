@@ -22,6 +22,7 @@ from maos_bot.agents.scanning import submodules_of
 from maos_bot.agents.snapshot import Base, base_of
 from maos_bot.agents.workshop import Workshop, named, remove_tree
 from maos_bot.model import Task
+from maos_bot.planning.writes import may_change
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +114,7 @@ class Yard:
                 checked_out=tree,
                 commit=self._commit_of(onto),
                 onto=onto,
+                counts=may_change(task),
             )
             self._folders[task.id] = folder
             self._in_whole(folder, lambda: worktree.add_worktree(self._git, folder, self._origin.sparse))
@@ -144,6 +146,8 @@ class Yard:
 
     def take(self, task: Task) -> Taken | None:
         folder = self._folder(task)
+        if not folder.counts:
+            return None
         held, folder.ready = folder.ready or self._look(folder), None
         if not held.edits and not held.wrong:
             return None
@@ -276,6 +280,8 @@ class Yard:
 
     def _is_saved(self, folder: Folder) -> bool:
         """Keep what `folder` holds beyond what is kept already; False where that failed, and it must stay."""
+        if not folder.counts:
+            return True
         if not folder.path.is_dir():
             self._kept.setdefault(folder.task, Kept(task=folder.task, branch="", why="its folder was removed"))
             return True
