@@ -39,6 +39,7 @@ def serve() -> Any:
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.n_ctx = CONTEXT
+    parameters.model_alias = {"smollm2"}
     parameters.n_parallel = 1
     parameters.use_jinja = True
     parameters.sampling.temp = 0.0
