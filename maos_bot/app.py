@@ -173,27 +173,27 @@ def show_plan(config: Config, *, mermaid: bool = False) -> int:
     elif config.json:
         from maos_bot.reporting.plan_view import plan_json
 
-        _print_json(plan_json(job.plan) | {"notices": list(job.notices)} | _spend_json(job, config.root))
+        _print_json(plan_json(job.plan) | {"notices": list(job.notices)} | _spend_json(job, config))
     else:
         from maos_bot.reporting.plan_view import print_plan
 
         notices = [("" if place else "ordered", notice) for place, notice in enumerate(job.notices)]
-        more = [*notices, *_spend_facts(job, config.root)]
+        more = [*notices, *_spend_facts(job, config)]
         print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=more)
     return ExitCode.OK
 
 
-def _spend(job: Job, root: Path) -> Spend | None:
+def _spend(job: Job, config: Config) -> Spend | None:
     """What the plan's agents will use; None where it has none."""
     if not any(task.kind is TaskKind.AGENT for task in job.tasks):
         return None
     from maos_bot import crewing
 
-    return crewing.spend_of(job.tasks, crewing.models_here(root))
+    return crewing.spend_of(job.tasks, crewing.models_here(config.root, db=config.db, spec=job.spec))
 
 
-def _spend_json(job: Job, root: Path) -> dict[str, Any]:
-    spend = _spend(job, root)
+def _spend_json(job: Job, config: Config) -> dict[str, Any]:
+    spend = _spend(job, config)
     if spend is None:
         return {}
     budget = job.spec.budget
@@ -202,8 +202,8 @@ def _spend_json(job: Job, root: Path) -> dict[str, Any]:
     return {"price": price, "budget": caps, "reasons": dict(job.reasons)}
 
 
-def _spend_facts(job: Job, root: Path) -> list[tuple[str, str]]:
-    spend = _spend(job, root)
+def _spend_facts(job: Job, config: Config) -> list[tuple[str, str]]:
+    spend = _spend(job, config)
     if spend is None:
         return []
     from maos_bot.reporting.plan_view import spend_facts
