@@ -40,7 +40,7 @@ RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends ca-certificates git ripgrep tini \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/cache/ldconfig/* /var/log/*
 COPY --from=build /opt/maos /opt/maos
-COPY container/entry.sh /usr/local/bin/maos-entry
+COPY container/entry.py /opt/maos/entry.py
 COPY container/bytecode.py container/sbom.py /tmp/container/
 # The base has no bytecode: without that of what we import, every start would compile it, and root would write it down.
 RUN PYTHONHASHSEED=0 /opt/maos/bin/python -B /tmp/container/bytecode.py imported \
@@ -50,4 +50,5 @@ RUN PYTHONHASHSEED=0 /opt/maos/bin/python -B /tmp/container/bytecode.py imported
  && useradd --uid 1000 --user-group --create-home --skel /nonexistent maos \
  && install -d -o maos -g maos /workspace
 WORKDIR /workspace
-ENTRYPOINT ["tini", "--", "maos-entry"]
+# -I: neither the workspace nor PYTHON* variables decide what is imported. -B: nothing is written beside our modules.
+ENTRYPOINT ["tini", "--", "/opt/maos/bin/python", "-I", "-B", "-u", "/opt/maos/entry.py"]

@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: run test check format lint types imports unit stand-ins chromium bench dashboard example image docs wheel-check lock clean help
+.PHONY: run test check format lint types imports unit stand-ins chromium bench dashboard example image docs wheel-check e2e lock clean help
 
 run: $(READY) ## run the shipped example, .maos.yml, and say where the dashboard shows it
 	@maos run || code=$$?; \
@@ -67,6 +67,10 @@ docs: $(READY) .venv/docs/.ready ## build the site of the documents into build/s
 
 wheel-check: $(READY) .venv/release/.ready ## build the package and try it with every Python there is, or those in PYTHONS
 	python requirements/wheel_check.py $(PYTHONS)
+
+e2e: $(READY) stand-ins ## build the image and run it as GitHub would, against the stand-ins
+	@python container/build.py --run --tag $(IMAGE) $(if $(BASE),--base $(BASE))
+	MAOS_IMAGE=$(IMAGE) pytest tests/container $(PYTEST)
 
 lock: $(READY) ## renew the lock files; UPGRADE=1 takes newer versions
 	python requirements/lock.py $(if $(UPGRADE),--upgrade)

@@ -1,10 +1,10 @@
 """Builds the action's image with what is here: a Docker engine, podman or buildah (`make image`).
 
 Without a Docker engine buildah builds, needing no daemon and no kernel feature; as root on Debian it is installed
-where it is missing. Where the registry can't be reached, a base is made from this machine's own Debian mirror instead.
-Its own certificates and its pip's settings go in as secrets, which no layer keeps.
+where it is missing. Where the registry can't be reached, a base is made from this machine's own Debian mirror
+instead. Its own certificates and its pip's settings go in as secrets, which no layer keeps.
 
-`python3 container/build.py [--tag NAME] [--base IMAGE]`; CONTAINERS_STORAGE_CONF chooses where buildah keeps images.
+`python3 container/build.py [--tag NAME] [--base IMAGE] [--run]`; with `--run` what runs the image is installed too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 LOCAL_BASE: Final = "localhost/maos-base"
 BASE_PACKAGES: Final = "ca-certificates,netbase,tzdata,python3,python3-venv"
-TOOLS: Final = ("buildah", "mmdebstrap")
+# Programs by the Debian packages that have them.
+BUILDERS: Final = ("buildah", "mmdebstrap")
+RUNNERS: Final = ("podman", "runc", "conmon")
+BESIDE: Final = ("netavark", "golang-github-containers-common", "ca-certificates")  # what those only recommend
 # As Debian's own slim images do: no manuals, no translations.
 LEFT_OUT: Final = (
     "/usr/share/man/*",
@@ -43,12 +46,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tag", default="localhost/maos-bot:latest", help="the image's name (default %(default)s)")
     parser.add_argument("--base", default="", help="the base image (default: the Dockerfile's, else one made here)")
+    parser.add_argument("--run", action="store_true", help="see to it that the image can be run here, too")
     asked = parser.parse_args(arguments)
     try:
         if _works("docker", "info"):
             _docker(asked.tag, asked.base)
         else:
-            _buildah(asked.tag, asked.base)
+            _buildah(asked.tag, asked.base, tools=(*BUILDERS, *(RUNNERS if asked.run else ())))
     except BuildError as error:
         sys.stderr.write(f"make image: {error}\n")
         return 1
@@ -65,8 +69,8 @@ def _docker(tag: str, base: str) -> None:
         _run(*command, env={"DOCKER_BUILDKIT": "1", "SOURCE_DATE_EPOCH": _epoch()})
 
 
-def _buildah(tag: str, base: str) -> None:
-    _install_tools()
+def _buildah(tag: str, base: str, *, tools: tuple[str, ...]) -> None:
+    _install(tools)
     base = base or (_local_base() if not _pulled(_default_base()) else "")
     with tempfile.TemporaryDirectory() as folder:
         command = ["buildah", "bud", "--isolation", "chroot", "--layers", "--timestamp", _epoch(), "--tag", tag]
@@ -99,19 +103,19 @@ def _secrets(folder: Path) -> list[str]:
     return [*words, "--secret", f"id=pip.conf,src={path}"]
 
 
-def _install_tools() -> None:
-    missing = [name for name in TOOLS if not shutil.which(name)]
-    if missing == ["mmdebstrap"] and not Path("/etc/debian_version").exists():
-        return
+def _install(tools: tuple[str, ...]) -> None:
+    """Install what is missing of `tools`; raises `BuildError` where that can't be done here."""
+    debian = Path("/etc/debian_version").exists()
+    missing = [name for name in tools if not shutil.which(name) and (debian or name != "mmdebstrap")]
     if not missing:
         return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    if os.geteuid() != 0 or not debian:
         raise BuildError(
-            f"no Docker engine runs here, and {' and '.join(missing)} can't be installed: be root on Debian"
+            f"no Docker engine runs here, and {', '.join(missing)} can be installed by root on Debian only"
         )
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     _run("apt-get", "update", "-qq")
-    _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, env=quiet)
+    install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, *BESIDE)
+    _run(*install, env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def _default_base() -> str:

@@ -40,6 +40,7 @@ from maos_bot.github.publisher import Publisher, PublishResult
 from maos_bot.github.stored import claimed_pull_request, ours, read_stored, report_of_stored
 from maos_bot.github.trigger import SERVER_URL, read_trigger, read_workflow_run
 from maos_bot.github.trust import Decision, decide
+from maos_bot.granting import ALL_TOOLS, Grant
 from maos_bot.interruption import Interruption
 from maos_bot.model import Task, Trigger
 from maos_bot.reporting import markdown
@@ -95,7 +96,7 @@ def _act(env: Mapping[str, str], workspace: Path, interruption: Interruption) ->
             state = carried.admit(workspace, case.trigger, payload, env)
             try:
                 posting = client if decision.publish else None
-                return _run(env, config, case, posting, interruption=interruption, state=state)
+                return _run(env, config, case, decision, posting, interruption=interruption, state=state)
             finally:
                 state.sign()  # whatever a task made of it
     if decision.publish and client:
@@ -110,6 +111,7 @@ def _run(
     env: Mapping[str, str],
     config: Config,
     case: Case,
+    decision: Decision,
     client: GitHubClient | None,
     *,
     interruption: Interruption,
@@ -117,7 +119,8 @@ def _run(
 ) -> int:
     if state.refused:
         click.echo(f"::warning title=Earlier state not used::{_escaped(_refusal(state))}")
-    job = app.prepare(config, repository=case.trigger.repository)
+    beginning = app.Beginning(trigger=case.trigger, grant=_grant(case, decision))
+    job = app.prepare(config, repository=case.trigger.repository, beginning=beginning)
     publisher = _publisher(env, case.trigger, client, case.desk) if client else None
     interruption.then(publisher.hurry if publisher else lambda _: None)
     try:
@@ -140,8 +143,15 @@ def _run(
         (config.root / _input(env, "sarif")).write_text(
             to_sarif(result.standing.open(report.findings), version=__version__), encoding="utf-8"
         )
-    _write_outputs(env, report, result)
+    _write_outputs(env, report, result, app.patch_of(config, report.run_id))
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
+
+
+def _grant(case: Case, decision: Decision) -> Grant:
+    """What agents may do by the decision; a commit that was approved may cost more than `budget.approve-above`."""
+    tools = ALL_TOOLS if "all" in decision.tools else decision.tools
+    approved = bool(case.trigger.sha) and case.facts.approved == case.trigger.sha
+    return Grant(agents=decision.agents, tools=tools, reason=decision.reason, approved=approved)
 
 
 def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tuple[Finding, ...]:
@@ -379,7 +389,7 @@ def _write_summary(env: Mapping[str, str], text: str) -> None:
             file.write(text)
 
 
-def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult) -> None:
+def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult, patch: Path | None) -> None:
     """Outputs with a random delimiter, refused where a value holds it (actions/toolkit `file-command.ts`)."""
     path = env.get("GITHUB_OUTPUT", "")
     if not path:
@@ -393,6 +403,7 @@ def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishRes
         "cost-usd": "unknown" if usage["usd"] is None else str(usage["usd"]),
         "tokens": str(sum(usage[name] or 0 for name in usage if name.endswith("tokens"))),
         "findings": str(len(result.standing.open(report.findings))),
+        "patch": str(patch) if patch else "",
         "report-json": whole if len(whole.encode()) <= OUTPUT_BYTES else "",
     }
     with Path(path).open("a", encoding="utf-8") as file:
