@@ -365,7 +365,13 @@ class Orchestrator:
         )
 
     def _redacted(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._redactor.text(each) if isinstance(each, str) else each for name, each in values.items()}
+        return {name: self._shown(each) for name, each in values.items()}
+
+    def _shown(self, value: Any) -> Any:
+        """A field of an event without secrets: texts, and tuples of them."""
+        if isinstance(value, str):
+            return self._redactor.text(value)
+        return tuple(self._shown(each) for each in value) if type(value) is tuple else value
 
     def _ended(self, task: str, outcome: Outcome) -> None:
         del self._running[task]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from maos_bot._version import __version__
@@ -28,6 +29,8 @@ PERMISSIONS: Final = """permissions:
   checks: write
   pull-requests: write"""
 
+_URGENT_S: Final = 15.0  # less time than this is left: the runner is ending us
+_URGENT_PAUSE_S: Final = 0.05  # between two writes then; a few dozen in a minute are within GitHub's limits
 _ATTEMPTS: Final = 4
 _SECONDARY_WAIT_S: Final = 60.0  # GitHub's word for a limit that names no time
 _T = TypeVar("_T")
@@ -134,6 +137,7 @@ class GitHubClient:
     """`GitHubApi` for one repository over PyGithub. Use it from one thread; `hurry` alone may come from another.
 
     `write_pause_s` lies between two writes (GitHub advises a second), `patience_s` bounds all waiting for one call.
+    `retry_pause_s` comes before the second try of a call that failed for no limit's sake, and doubles from there on.
     """
 
     def __init__(
@@ -144,10 +148,13 @@ class GitHubClient:
         api_url: str = API_URL,
         timeout_s: int = 20,
         write_pause_s: float = 1.0,
+        retry_pause_s: float = 1.0,
         patience_s: float = 150.0,
     ) -> None:
         if not token:
             raise ConfigError("no GitHub token", hint="pass `github-token: ${{ github.token }}` to the action")
+        if find_spec("github") is None:
+            raise ConfigError("GitHub's client isn't installed", hint="pip install 'maos-bot[github]'")
         if repository.count("/") != 1:
             raise ConfigError(f"{repository!r} is no repository", hint="GITHUB_REPOSITORY is OWNER/NAME")
         self.repository = repository
@@ -155,6 +162,7 @@ class GitHubClient:
         self._token = token
         self._timeout_s = timeout_s
         self._write_pause_s = write_pause_s
+        self._retry_pause_s = retry_pause_s
         self._patience_s = patience_s
         self._deadline: float | None = None
         self._alarm = threading.Event()
@@ -162,6 +170,9 @@ class GitHubClient:
 
     def hurry(self, deadline: float) -> None:
         self._deadline = deadline
+        if deadline - time.monotonic() < _URGENT_S and self._write_pause_s > _URGENT_PAUSE_S:
+            self._write_pause_s = _URGENT_PAUSE_S
+            self._repo = None  # the next one is made with the shorter pause
         self._alarm.set()
 
     def login(self) -> str | None:
@@ -255,15 +266,17 @@ class GitHubClient:
 
         give_up_at = time.monotonic() + self._patience_s
         for attempt in range(1, attempts + 1):
+            pause = self._retry_pause_s * 2 ** (attempt - 1)
+            wait: float | None = pause
             try:
                 return send()
             except github.GithubException as error:
-                failure, wait = _refusal(what, error, attempt)
+                failure, wait = _refusal(what, error, attempt, pause)
             except requests.ConnectionError as error:
-                failure, wait = _no_answer(what, error), float(2 ** (attempt - 1))
+                failure = _no_answer(what, error)
                 failure.unsure = not _never_connected(error)
             except (requests.RequestException, ValueError) as error:  # a time-out, a cut or garbled answer
-                failure, wait = _no_answer(what, error), float(2 ** (attempt - 1))
+                failure = _no_answer(what, error)
             except (AssertionError, RuntimeError) as error:  # PyGithub's way to refuse another host or a redirect
                 raise GitHubError(
                     f"could not {what}: the API at {self.api_url} answers with addresses of another host ({error})",
@@ -288,20 +301,23 @@ class GitHubClient:
         return True
 
 
-def _refusal(what: str, error: Any, attempt: int) -> tuple[GitHubError, float | None]:
-    """The error for an HTTP status, and how long to wait before another try: None where there is no use."""
+def _refusal(what: str, error: Any, attempt: int, pause: float) -> tuple[GitHubError, float | None]:
+    """The error for an HTTP status, and how long to wait before another try: None where there is no use.
+
+    `pause` is the wait where GitHub names none.
+    """
     status, headers = error.status, {k.lower(): v for k, v in (error.headers or {}).items()}
     said = _said(error.data) or error.message or ""
     failure = GitHubError(f"could not {what}: GitHub answered {status} {said}".rstrip(), status=status)
     if status == 429 or (status == 403 and _rate_limited(headers, said)):
         failure.hint = "the API's rate limit was reached"
-        return failure, _rate_wait(headers, attempt)
+        return failure, _rate_wait(headers, attempt, pause)
     if status == 409:  # someone else wrote at the same time
-        return failure, float(2 ** (attempt - 1))
+        return failure, pause
     if status >= 500:
         failure.unsure = True
         failure.hint = "GitHub is having trouble; www.githubstatus.com tells more"
-        return failure, float(2 ** (attempt - 1))
+        return failure, pause
     failure.hint = _HINTS.get(status, "")
     return failure, None
 
@@ -318,14 +334,14 @@ def _rate_limited(headers: Mapping[str, str], said: str) -> bool:
     return "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0" or "rate limit" in said.lower()
 
 
-def _rate_wait(headers: Mapping[str, str], attempt: int) -> float:
+def _rate_wait(headers: Mapping[str, str], attempt: int, pause: float) -> float:
     """Seconds GitHub wants us to wait, by its documented order."""
     after = headers.get("retry-after", "")
     if after.isdigit():
         return float(after)
     reset = headers.get("x-ratelimit-reset", "")
     if headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
-        return max(1.0, float(reset) - time.time() + 1.0)
+        return max(pause, float(reset) - time.time() + 1.0)
     return float(_SECONDARY_WAIT_S * 2 ** (attempt - 1))
 
 

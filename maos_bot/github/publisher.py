@@ -7,6 +7,7 @@ the whole report all the same.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +34,8 @@ SHORT_COMMENT_BYTES: Final = 8_000  # of a comment that GitHub refused at its fu
 CHECK_BYTES: Final = 60_000  # of each text of the run's check: notes come after it
 ANNOTATIONS_A_TASK: Final = 250  # five writes
 ANNOTATIONS_OF_A_RUN: Final = 1_000
+_JOIN_S: Final = 0.5  # between two looks at how much time is left
+_REQUEST_S: Final = 30.0
 _UNSURE_WRITES: Final = 3  # of the last comment, whose answer never came
 _LEVELS: Final = {"error": "failure", "warning": "warning", "notice": "notice"}
 _FINAL = frozenset({401, 403, 404, 410})  # asking again won't help
@@ -98,6 +101,7 @@ class Publisher:
         self._check_writes = 0
         self._problems: dict[str, str] = {}  # what isn't as it should be, and why: gone when it is mended
         self._deadline: float | None = None
+        self._hurried: float | None = None  # when the runner ends us
         self._changed = threading.Condition()  # guards the builder and the deadline
         self._seen = 0  # events worth a look
         self._told = 0  # those among them that the last report knew
@@ -119,12 +123,12 @@ class Publisher:
 
     def close(self, *, within_s: float = CLOSE_WITHIN_S) -> PublishResult:
         """Post the final state, taking no longer than about `within_s` seconds, and say what was posted."""
-        deadline = time.monotonic() + within_s
-        self._api.hurry(deadline)
         with self._changed:
-            self._deadline = deadline
+            self._deadline = min(time.monotonic() + within_s, self._hurried or math.inf)
             self._changed.notify()
-        self._thread.join(within_s + 30.0)  # a request under way has its own time-out
+        self._api.hurry(self._deadline)
+        while self._thread.is_alive() and time.monotonic() < self._give_up_at():
+            self._thread.join(_JOIN_S)
         if self._thread.is_alive():
             self._problem("publishing", "it did not end in time")
         return PublishResult(
@@ -133,6 +137,20 @@ class Publisher:
             problems=tuple(f"{what}: {why}" for what, why in self._problems.items()),
             standing=self._standing or Standing(),
         )
+
+    def hurry(self, deadline: float) -> None:
+        """The run is being ended from outside, by `deadline` (monotonic): only what was begun is brought to its end."""
+        with self._changed:
+            self._hurried = deadline
+            if self._deadline is not None:
+                self._deadline = min(self._deadline, deadline)
+            self._changed.notify()
+        self._api.hurry(deadline)
+
+    def _give_up_at(self) -> float:
+        """When even a request under way isn't waited for any more; it has its own time-out."""
+        deadline = self._deadline or 0.0
+        return deadline if self._hurried else deadline + _REQUEST_S
 
     def _work(self) -> None:
         try:
@@ -161,10 +179,15 @@ class Publisher:
         if closing:
             self._count_unposted(report)
             return False
-        time.sleep(_LOOK_EVERY_S)
+        self._rest()
         waiting = self._comment.on and self._told > self._commented
         self._wait(max(0.0, self._next_comment_at - time.monotonic()) if waiting else None)
         return True
+
+    def _rest(self) -> None:
+        """Let a moment pass, so that a storm of events isn't a storm of reports; the end of the run cuts it short."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._deadline is not None, _LOOK_EVERY_S)
 
     def _wait(self, seconds: float | None) -> None:
         with self._changed:
@@ -179,7 +202,8 @@ class Publisher:
             return True
         if not self._checks.open(closing=closing):
             return False
-        if self._check(self._board.next_task(report, partial(self._task_text, report), closing=closing)):
+        text_of = partial(self._task_text, report)
+        if self._check(self._board.next_task(report, text_of, closing=closing, begun=self._hurried is not None)):
             return True
         return closing and self._check(self._board.next_run(report, self._end_text(report), closing=True))
 

@@ -75,10 +75,14 @@ _SAVE_USAGE: Final = (
     "INSERT OR REPLACE INTO usage (run, task, attempt, model, calls, unpriced, input_tokens, output_tokens,"
     " cache_read_tokens, cache_write_tokens, usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_SPEND: Final = (
+    "run", "team", "model", "started_at", "repository", "pull_request", "calls", "unpriced", "input_tokens",
+    "output_tokens", "cache_read_tokens", "cache_write_tokens", "usd",
+)  # fmt: skip
+# An update, not a replacement: triggers keep each day's sums by it.
 _SAVE_SPEND: Final = (
-    "INSERT OR REPLACE INTO spend (run, team, model, started_at, repository, pull_request, calls, unpriced,"
-    " input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, usd)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT INTO spend ({', '.join(_SPEND)}) VALUES ({', '.join('?' * len(_SPEND))})"
+    f" ON CONFLICT DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _SPEND[3:])}"
 )
 
 

@@ -10,6 +10,8 @@ measurements) lie in three tables that share one numbering; `(run, seq)` is the 
 twice is impossible, and each run's events lie side by side on disk.
 """
 
+# ruff: noqa: S608 - only this module's own words are put into SQL
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -329,6 +331,59 @@ _DASHBOARD: Final = (
 )
 
 
+_SPENT: Final = (
+    "calls", "unpriced", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "nano_usd",
+)  # fmt: skip
+_ROLLUPS: Final = {"spend_days": ("team", "model"), "spend_pulls": ("pull_request",)}
+
+
+def _rolled(table: str, row: str, sign: str) -> str:
+    """The statement that adds a row of `spend` to a day's sums, or takes it off."""
+    keys = _ROLLUPS[table]
+    sums = [*(f"{row}.{name}" for name in _SPENT[:-1]), f"CAST(round({row}.usd * 1e9) AS INTEGER)"]
+    only = f" WHERE {row}.pull_request IS NOT NULL" if "pull_request" in keys else " WHERE true"
+    return (
+        f"INSERT INTO {table} (day, repository, {', '.join((*keys, *_SPENT))})"
+        f" SELECT CAST({row}.started_at / 86400 AS INTEGER), {row}.repository,"
+        f" {', '.join(f'{row}.{key}' for key in keys)},"
+        f" {', '.join(f'{sign}{value}' for value in sums)}{only} ON CONFLICT DO UPDATE SET"
+        f" {', '.join(f'{name} = {name} + excluded.{name}' for name in _SPENT)}"
+    )
+
+
+_SPENDING: Final = (
+    # What was spent each day (UTC), kept by triggers: pages over months read a few thousand rows instead of all runs.
+    # Money is whole billionths of a dollar, so that taking off what was added leaves nothing.
+    *(
+        f"CREATE TABLE {table} (day INTEGER NOT NULL, repository TEXT NOT NULL,"
+        f" {', '.join(f'{key} {kind} NOT NULL' for key, kind in keys)},"
+        f" {', '.join(f'{name} INTEGER NOT NULL' for name in _SPENT)},"
+        f" PRIMARY KEY (day, repository, {', '.join(key for key, _ in keys)})) WITHOUT ROWID"
+        for table, keys in (
+            ("spend_days", (("team", "TEXT"), ("model", "TEXT"))),
+            ("spend_pulls", (("pull_request", "INTEGER"),)),
+        )
+    ),
+    *(
+        f"CREATE TRIGGER spend_{event.lower()} AFTER {event} ON spend BEGIN"
+        f" {' '.join(_rolled(table, row, sign) + ';' for table in _ROLLUPS for row, sign in rows)} END"
+        for event, rows in (
+            ("INSERT", (("new", ""),)),
+            ("DELETE", (("old", "-"),)),
+            ("UPDATE", (("old", "-"), ("new", ""))),
+        )
+    ),
+    *(
+        f"INSERT INTO {table} SELECT CAST(started_at / 86400 AS INTEGER), repository, {', '.join(keys)},"
+        f" {', '.join(f'sum({name})' for name in _SPENT[:-1])}, sum(CAST(round(usd * 1e9) AS INTEGER)) FROM spend"
+        f"{' WHERE pull_request IS NOT NULL' if 'pull_request' in keys else ''}"
+        f" GROUP BY 1, repository, {', '.join(keys)}"
+        for table, keys in _ROLLUPS.items()
+    ),
+    "DROP INDEX spend_started",
+)
+
+
 def first_tables(connection: sqlite3.Connection) -> None:
     """Step 1: the stream, the tables folded from it, and the views."""
     for statement in (*_STREAM, *_FOLDS, *_VIEWS):
@@ -350,12 +405,29 @@ def agent_events(connection: sqlite3.Connection) -> None:
     _add_kinds(connection, _AGENT_KINDS)
 
 
+def spending_by_day(connection: sqlite3.Connection) -> None:
+    """Step 4: what was spent, summed up by day."""
+    for statement in _SPENDING:
+        connection.execute(statement)
+
+
+def what_came_in(connection: sqlite3.Connection) -> None:
+    """Step 5: when uploads and artifacts were taken in, and which artifacts of which repository were looked at."""
+    connection.execute(
+        "CREATE TABLE intakes (source TEXT PRIMARY KEY, at REAL NOT NULL, etag TEXT NOT NULL DEFAULT '') WITHOUT ROWID"
+    )
+    connection.execute(
+        "CREATE TABLE artifacts (repository TEXT NOT NULL, artifact INTEGER NOT NULL, name TEXT NOT NULL,"
+        " at REAL NOT NULL, problem TEXT NOT NULL, PRIMARY KEY (repository, artifact)) WITHOUT ROWID"
+    )
+
+
 def _add_kinds(connection: sqlite3.Connection, names: Sequence[str]) -> None:
     connection.executemany("INSERT INTO kinds (id, name) VALUES (?, ?)", [(KINDS[name], name) for name in names])
 
 
 Step = Callable[["sqlite3.Connection"], None]
-STEPS: Final[tuple[Step, ...]] = (first_tables, for_the_dashboard, agent_events)
+STEPS: Final[tuple[Step, ...]] = (first_tables, for_the_dashboard, agent_events, spending_by_day, what_came_in)
 SCHEMA_VERSION: Final = len(STEPS)
 _SET: Final = "maos"
 _RECORDS: Final = "_sqlite_migrations"  # where sqlite-utils keeps which steps were applied, and how it makes that
@@ -414,7 +486,7 @@ def _make(connection: sqlite3.Connection, steps: tuple[Step, ...]) -> None:
     for name, step in _named(steps):
         step(connection)
         connection.execute(
-            f'INSERT INTO "{_RECORDS}" ("migration_set", "name", "applied_at") VALUES (?, ?, ?)',  # noqa: S608
+            f'INSERT INTO "{_RECORDS}" ("migration_set", "name", "applied_at") VALUES (?, ?, ?)',
             (_SET, name, str(datetime.now(UTC))),
         )
 

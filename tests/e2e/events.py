@@ -125,6 +125,7 @@ def act_inside(
         "GITHUB_WORKFLOW": "CI",
         "INPUT_GITHUB-TOKEN": TOKEN,
         "MAOS_WRITE_PAUSE_S": "0.001",
+        "MAOS_RETRY_PAUSE_S": "0.01",
         **{f"INPUT_{name.upper().replace('_', '-')}": value for name, value in inputs.items()},
     }
     code = main(env)

@@ -108,6 +108,7 @@ class GitHubApi:
 class _Recorder(BaseHTTPRequestHandler):
     github: GitHubApi
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def _pass_on(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))

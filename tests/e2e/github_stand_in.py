@@ -57,6 +57,8 @@ class GitHubStandIn:
         self.reactions: list[tuple[int, str]] = []
         self.cancelled: list[int] = []
         self.troubles: list[Trouble] = []  # each for one request, the first that fits
+        self.slow_s = 0.0  # before each answer
+        self.stopped = threading.Event()
         stand_in = self
 
         class Handler(_Handler):
@@ -70,6 +72,7 @@ class GitHubStandIn:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.stopped.set()
         self._server.shutdown()
         self._server.server_close()
         assert kind is not None or not self.faults, "\n".join(self.faults)
@@ -194,11 +197,15 @@ class GitHubStandIn:
 class _Handler(BaseHTTPRequestHandler):
     github: GitHubStandIn
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two packets: the second would wait 40 ms for an answer
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         sent = self.rfile.read(length)
         self.github.requests.append((self.command, self.path))
+        if self.github.slow_s and self.github.stopped.wait(self.github.slow_s):
+            self.close_connection = True
+            return
         self.github.faults += request_faults(self.command, self.path, sent, self.headers.get("Content-Type", ""))
         body = json.loads(sent or b"{}")
         headers = {"Content-Type": "application/json"}

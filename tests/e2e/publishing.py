@@ -28,6 +28,7 @@ def client_of(github: GitHubStandIn, *, patience_s: float = 60.0, timeout_s: int
         repository=REPOSITORY,
         api_url=github.url,
         write_pause_s=0.0,
+        retry_pause_s=0.01,
         patience_s=patience_s,
         timeout_s=timeout_s,
     )

@@ -53,6 +53,7 @@ def act(github: GitHubStandIn, folder: Path, payload: dict[str, Any], *, number:
         "GITHUB_WORKFLOW": "CI",
         "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
         "MAOS_WRITE_PAUSE_S": "0.01",
+        "MAOS_RETRY_PAUSE_S": "0.01",
     }
     return subprocess.run(
         [sys.executable, "-m", "maos_bot", "action"],

@@ -68,6 +68,7 @@ def act(github: GitHubApi, folder: Path, payload: dict[str, Any], *, run: int) -
         "GITHUB_WORKFLOW": "CI",
         "INPUT_GITHUB-TOKEN": TOKEN,
         "MAOS_WRITE_PAUSE_S": "0.01",
+        "MAOS_RETRY_PAUSE_S": "0.01",
     }
     command = [sys.executable, "-m", "maos_bot", "action"]
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)

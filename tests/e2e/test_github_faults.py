@@ -30,12 +30,13 @@ def github() -> Iterator[GitHubStandIn]:
         assert stand_in.troubles == [], "a trouble that never happened"
 
 
-def client_of(github: GitHubStandIn, *, patience_s: float = 60.0) -> GitHubClient:
+def client_of(github: GitHubStandIn, *, patience_s: float = 60.0, retry_pause_s: float = 0.01) -> GitHubClient:
     return GitHubClient(
         token="ghs_0123456789",
         repository=REPOSITORY,
         api_url=github.url,
         write_pause_s=0.0,
+        retry_pause_s=retry_pause_s,
         patience_s=patience_s,
     )
 
@@ -151,8 +152,8 @@ def test_a_wait_longer_than_the_run_has_left_is_not_begun(github: GitHubStandIn)
 def test_a_server_that_only_fails_is_left_when_patience_ends(github: GitHubStandIn) -> None:
     github.troubles = [Trouble(method="GET", ending="/comments", status=503)] * 4
     with pytest.raises(GitHubError, match="503"):
-        list(client_of(github, patience_s=1.5).comments(2))
-    assert 1 <= len(github.requests) < 4
+        list(client_of(github, patience_s=1.0, retry_pause_s=0.4).comments(2))
+    assert len(github.requests) == 2, "0.4 s were waited, 0.8 s more were too many"
     github.troubles = []
 
 
