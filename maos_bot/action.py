@@ -166,6 +166,7 @@ def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
         token=token,
         repository=trigger.repository or env.get("GITHUB_REPOSITORY", ""),
         api_url=env.get("GITHUB_API_URL") or API_URL,
+        ca_bundle=env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or "",
         write_pause_s=float(env.get("MAOS_WRITE_PAUSE_S") or 1.0),
         retry_pause_s=float(env.get("MAOS_RETRY_PAUSE_S") or 1.0),
     )

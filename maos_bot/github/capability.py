@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from maos_bot.errors import GitHubError
-from maos_bot.github.client import PERMISSIONS, GitHubClient
+from maos_bot.github.client import GitHubClient
+from maos_bot.github.refusals import PERMISSIONS
 from maos_bot.github.trust import Decision
 from maos_bot.model import Trigger
 

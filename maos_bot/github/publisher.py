@@ -33,6 +33,8 @@ SHORT_COMMENT_BYTES: Final = 8_000  # of a comment that GitHub refused at its fu
 CHECK_BYTES: Final = 60_000  # of each text of the run's check: notes come after it
 ANNOTATIONS_A_TASK: Final = 250  # five writes
 ANNOTATIONS_OF_A_RUN: Final = 1_000
+SETTLE_S: Final = 1.0  # after the comment's last word, before it is looked for again
+_LOOKS: Final = 3  # whether it still stands
 _UNSURE_WRITES: Final = 3  # of the last comment, whose answer never came
 _LEVELS: Final = {"error": "failure", "warning": "warning", "notice": "notice"}
 _FINAL = frozenset({401, 403, 404, 410})  # asking again won't help
@@ -75,6 +77,7 @@ class Publisher:
         comment: bool = True,
         checks: bool = True,
         comment_every_s: float = COMMENT_EVERY_S,
+        settle_s: float = SETTLE_S,
         dismissed: Callable[[], frozenset[str]] | None = None,
     ) -> None:
         self._trigger = trigger
@@ -94,6 +97,10 @@ class Publisher:
         self._commented = 0  # how many events worth a look the last comment knew
         self._final_comment = False
         self._unsure_writes = 0
+        self._settle_s = settle_s
+        self._looks = 0
+        self._last_text = ""
+        self._last_written_at = 0.0
         self._written: dict[Written, int] = {}
         self._check_writes = 0
         self._problems: dict[str, str] = {}  # what isn't as it should be, and why: gone when it is mended
@@ -159,6 +166,8 @@ class Publisher:
         if self._write_one(report, closing=closing):
             return True
         if closing:
+            if not self._settled():
+                return True
             self._count_unposted(report)
             return False
         self._rest()
@@ -223,7 +232,9 @@ class Publisher:
         self._sticky.written_by(self._board.app)
         try:
             standing = self._look_back(self._sticky)
-            written = self._sticky.write(self._comment_text(report, standing))
+            self._last_text = self._comment_text(report, standing)
+            written = self._sticky.write(self._last_text)
+            self._last_written_at = time.monotonic()
         except GitHubError as error:
             self._problem("comment", str(error))
             self._after_failure(self._comment, error)
@@ -236,10 +247,28 @@ class Publisher:
         if self._comment_bytes > SHORT_COMMENT_BYTES:
             self._mended("comment")
         self._written[written] = self._written.get(written, 0) + 1
-        newer = self._sticky.superseded_by
+        self._give_way(self._sticky)
+
+    def _give_way(self, sticky: StickyComment) -> None:
+        newer = sticky.superseded_by
         if newer is not None:
             self._comment.on = False
             self._problem("comment", f"left as a newer run wrote it (run {newer.number or '?'} on {newer.sha[:7]})")
+
+    def _settled(self) -> bool:
+        """Whether the comment's last word stands; where an older run has written over it, it is to be written again."""
+        sticky = self._sticky
+        if sticky is None or not (self._comment.on and self._final_comment) or self._looks >= _LOOKS:
+            return True
+        self._looks += 1
+        time.sleep(max(0.0, min(self._last_written_at + self._settle_s, self._deadline or 0.0) - time.monotonic()))
+        try:
+            stands = sticky.stands(self._last_text)
+        except GitHubError:  # it was written: whether it was written over since is all that isn't known
+            return True
+        self._give_way(sticky)
+        self._final_comment = stands
+        return stands
 
     def _look_back(self, sticky: StickyComment) -> Standing:
         """What was known of findings before this run's first write; asked once."""
