@@ -19,6 +19,7 @@ from maos_bot.model import RunStatus, TaskState, Trigger
 from maos_bot.reporting.report import RunReport, TaskReport
 
 MAX_TASK_CHECKS: Final = 40
+MAX_FAILED_CHECKS: Final = 35  # of more tasks than that: two writes each, and the rest, are within a minute's 80
 ANNOTATIONS_A_WRITE: Final = 50
 _PLAINEST: Final = 2
 RUN: Final = ""  # the key of the run's own check; tasks go by their id
@@ -100,7 +101,7 @@ class CheckBoard:
         """The tasks that get a check of their own, as far as they have begun or ended."""
         if len(report.tasks) <= self.max_tasks:
             return [task for task in report.tasks.values() if task.ended or task.ran]
-        return list(islice((task for task in report.tasks.values() if task.failed), self.max_tasks))
+        return list(islice((task for task in report.tasks.values() if task.failed), MAX_FAILED_CHECKS))
 
     def without_check(self, report: RunReport) -> int:
         """How many tasks have none, because there are too many."""

@@ -323,6 +323,7 @@ class GitHubClient:
 
 
 def comment_of(found: IssueComment) -> Comment:
+    # No `raw_data` here: PyGithub would ask for each comment of a list once more.
     user = found.user
     return Comment(
         id=found.id,
@@ -330,7 +331,7 @@ def comment_of(found: IssueComment) -> Comment:
         author=user.login if user else "",
         is_app=bool(user) and user.type == "Bot",
         url=found.html_url or "",
-        is_person=bool(user) and user.type == "User" and not found.raw_data.get("performed_via_github_app"),
+        is_person=bool(user) and user.type == "User" and not found.performed_via_github_app,
         edited=found.created_at != found.updated_at,
     )
 

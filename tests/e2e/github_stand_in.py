@@ -8,9 +8,12 @@ or an answer of ours that it doesn't know, fails the test that had it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,23 +42,28 @@ class Trouble:
     headers: Mapping[str, str] = field(default_factory=dict)
     done: bool = False
     cut: bool = False
+    drips_s: float = 0.0  # the answer comes byte by byte, for so long
 
 
 class GitHubStandIn:
     """Start it as a context manager; `requests` has every method and path, `refuse` answers writes with a status."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, prefix: str = "", tls: ssl.SSLContext | None = None) -> None:
+        self.prefix = prefix
         self.comments: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.annotations: dict[int, list[dict[str, Any]]] = {}  # by check run; GitHub appends
         self.history: list[tuple[str, str]] = []  # name of a check, its status or conclusion, as written
         self.requests: list[tuple[str, str]] = []
+        self.sent_at: list[tuple[float, float, str]] = []  # begin and end of each request, and its method
+        self.unchanged = 0  # answers that were "304 Not Modified"
         self.faults: list[str] = []  # what GitHub's description finds wrong, in requests and in answers
         self.refuse: int | None = None
         self.pull: dict[str, Any] = {}  # the pull request, where a test needs one
         self.permissions: dict[str, str] = {}  # by login; anybody else may read
         self.reactions: list[tuple[int, str]] = []
         self.cancelled: list[int] = []
+        self.closing = threading.Event()
         self.troubles: list[Trouble] = []  # each for one request, the first that fits
         stand_in = self
 
@@ -63,13 +71,17 @@ class GitHubStandIn:
             github = stand_in
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}{prefix}"
 
     def __enter__(self) -> GitHubStandIn:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         assert kind is not None or not self.faults, "\n".join(self.faults)
@@ -93,6 +105,7 @@ class GitHubStandIn:
             "url": f"{self.url}/repos/{REPOSITORY}/issues/comments/{number}",
             "html_url": f"https://github.com/{REPOSITORY}/pull/2#issuecomment-{number}",
             "body": body,
+            "performed_via_github_app": None,
             "user": {"login": login, "type": kind, "id": 41898282, "url": f"{self.url}/users/{login}"},
             "created_at": "2026-11-23T00:00:00Z",
             "updated_at": "2026-11-23T00:00:00Z",
@@ -106,6 +119,9 @@ class GitHubStandIn:
         query = parse_qs(urlsplit(target).query)
         if method != "GET" and self.refuse is not None:
             return self.refuse, {"message": "Resource not accessible by integration"}, None
+        if path == "/rate_limit":
+            core = {"limit": 1000, "remaining": 990, "used": 10, "reset": 1_767_225_600}
+            return 200, {"resources": {"core": core}, "rate": core}, None
         if path == "":
             return 200, {"full_name": REPOSITORY, "url": f"{self.url}/repos/{REPOSITORY}", "id": 1}, None
         if re.fullmatch(r"/issues/\d+", path):
@@ -199,6 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         sent = self.rfile.read(length)
+        began = time.monotonic()
+        self.path = self.path.removeprefix(self.github.prefix)
         self.github.requests.append((self.command, self.path))
         self.github.faults += request_faults(self.command, self.path, sent, self.headers.get("Content-Type", ""))
         body = json.loads(sent or b"{}")
@@ -210,6 +228,9 @@ class _Handler(BaseHTTPRequestHandler):
             if trouble.cut:
                 self.close_connection = True
                 return
+            if trouble.drips_s:
+                self._drip(trouble.drips_s)
+                return
             status, value, total = trouble.status, {"message": trouble.said}, None
             headers |= trouble.headers
         if total is not None:
@@ -220,13 +241,33 @@ class _Handler(BaseHTTPRequestHandler):
                 path = urlsplit(self.path).path
                 headers["Link"] = f'<{self.github.url}{path}?per_page={size}&page={page + 1}>; rel="next"'
         content = b"" if value is None else json.dumps(value).encode()
-        self.github.faults += answer_faults(self.command, self.path, status, content)
+        if self.command == "GET" and status == 200:
+            headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+            if self.headers.get("If-None-Match") == headers["ETag"]:
+                status, content = 304, b""
+                self.github.unchanged += 1
+        if status not in (301, 302, 304, 307, 308):
+            self.github.faults += answer_faults(self.command, self.path, status, content)
         self.send_response(status)
         for name, text in headers.items():
             self.send_header(name, text)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+        self.github.sent_at.append((began, time.monotonic(), self.command))
+
+    def _drip(self, seconds: float) -> None:
+        """An answer that never stops coming, and never comes."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self.github.closing.wait(0.05):
+            try:
+                self.wfile.write(b" ")
+            except OSError:
+                return
 
     do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server's names
 
