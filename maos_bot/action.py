@@ -37,6 +37,7 @@ from maos_bot.github.publisher import Publisher, PublishResult
 from maos_bot.github.stored import claimed_pull_request, ours, read_stored, report_of_stored
 from maos_bot.github.trigger import SERVER_URL, read_trigger, read_workflow_run
 from maos_bot.github.trust import Decision, decide
+from maos_bot.granting import ALL_TOOLS, Grant
 from maos_bot.model import Task, Trigger
 from maos_bot.reporting import markdown
 from maos_bot.reporting import words as words_of
@@ -81,7 +82,7 @@ def _act(env: Mapping[str, str]) -> int:
             config = _config(env, workspace, case.command)
             if decision.spec_from == "base":
                 config = stack.enter_context(_beside_secrets(env, config, case.trigger))
-            return _run(env, config, case, client if decision.publish else None)
+            return _run(env, config, case, decision, client if decision.publish else None)
     if decision.publish and client:
         return _publish_stored(env, workspace / stored, case.trigger, client)
     if decision.answer:
@@ -90,8 +91,9 @@ def _act(env: Mapping[str, str]) -> int:
     return ExitCode.OK if trigger.event == "issue_comment" else ExitCode.NOTHING_TO_DO
 
 
-def _run(env: Mapping[str, str], config: Config, case: Case, client: GitHubClient | None) -> int:
-    job = app.prepare(config, repository=case.trigger.repository)
+def _run(env: Mapping[str, str], config: Config, case: Case, decision: Decision, client: GitHubClient | None) -> int:
+    beginning = app.Beginning(trigger=case.trigger, grant=_grant(case, decision))
+    job = app.prepare(config, repository=case.trigger.repository, beginning=beginning)
     publisher = _publisher(env, case.trigger, client, case.desk) if client else None
     try:
         report = app.execute(
@@ -113,8 +115,15 @@ def _run(env: Mapping[str, str], config: Config, case: Case, client: GitHubClien
         (config.root / _input(env, "sarif")).write_text(
             to_sarif(result.standing.open(report.findings), version=__version__), encoding="utf-8"
         )
-    _write_outputs(env, report, result)
+    _write_outputs(env, report, result, app.patch_of(config, report.run_id))
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
+
+
+def _grant(case: Case, decision: Decision) -> Grant:
+    """What agents may do by the decision; a commit that was approved may cost more than `budget.approve-above`."""
+    tools = ALL_TOOLS if "all" in decision.tools else decision.tools
+    approved = bool(case.trigger.sha) and case.facts.approved == case.trigger.sha
+    return Grant(agents=decision.agents, tools=tools, reason=decision.reason, approved=approved)
 
 
 def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tuple[Finding, ...]:
@@ -340,7 +349,7 @@ def _write_summary(env: Mapping[str, str], text: str) -> None:
             file.write(text)
 
 
-def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult) -> None:
+def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult, patch: Path | None) -> None:
     """Outputs with a random delimiter, refused where a value holds it (actions/toolkit `file-command.ts`)."""
     path = env.get("GITHUB_OUTPUT", "")
     if not path:
@@ -354,6 +363,7 @@ def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishRes
         "cost-usd": "unknown" if usage["usd"] is None else str(usage["usd"]),
         "tokens": str(sum(usage[name] or 0 for name in usage if name.endswith("tokens"))),
         "findings": str(len(result.standing.open(report.findings))),
+        "patch": str(patch) if patch else "",
         "report-json": whole if len(whole.encode()) <= OUTPUT_BYTES else "",
     }
     with Path(path).open("a", encoding="utf-8") as file:

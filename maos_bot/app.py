@@ -38,15 +38,16 @@ from maos_bot.resources.runner import probe
 from maos_bot.spec.load import load_spec
 
 if TYPE_CHECKING:
+    from maos_bot.agents.crew import Crew
     from maos_bot.agents.pricing import Spend
     from maos_bot.execution.cache import TaskCache
     from maos_bot.github.capability import Ability
+    from maos_bot.granting import Grant
+    from maos_bot.hiring import GoesOn, Staff
     from maos_bot.resuming import Resumption
     from maos_bot.store.run_lock import RunLock
 
 PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
-NO_PROVIDER: Final = "no model provider configured"
-NO_AGENTS: Final = "this version plans agent tasks, and doesn't run them yet"
 _GIT_S: Final = 5.0
 
 
@@ -65,16 +66,42 @@ class Job:
     limits: Mapping[str, Limit]
     plan: Plan
     reasons: Mapping[str, str] = field(default_factory=dict)  # of the tasks that a goal became
+    unavailable: Mapping[str, str] = field(default_factory=dict)  # why tasks can't be done here, by their id
+    staff: Staff | None = None  # of the agents, where there are any who can work
 
 
-def prepare(config: Config, *, repository: str = "") -> Job:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beginning:
+    """What a run that is about to begin says of itself to its agents; without a grant they may what the spec says."""
+
+    trigger: Trigger
+    grant: Grant | None = None
+    goes_on: GoesOn | None = None  # of a run that died
+
+
+def prepare(config: Config, *, repository: str = "", beginning: Beginning | None = None) -> Job:
     """Read the spec, choose its tasks and plan them, with the history of `repository` (empty: of runs by hand).
 
+    Only for a `beginning` a model is asked for the tasks of the spec's goal, and agents are made ready.
     Raises `SpecError`, `ConfigError`, or `NothingToDoError`.
     """
     spec = load_spec(config.spec)
     reasons: Mapping[str, str] = {}
-    if config.goal:
+    unavailable: Mapping[str, str] = {}
+    staff: Staff | None = None
+    if beginning and (spec.goal or any(task.kind is TaskKind.AGENT for task in spec.tasks)):
+        from maos_bot.hiring import hire
+
+        hired = hire(
+            spec,
+            config,
+            trigger=beginning.trigger,
+            grant=beginning.grant,
+            repository=repository,
+            goes_on=beginning.goes_on,
+        )
+        spec, reasons, unavailable, staff = hired.spec, hired.reasons, hired.unavailable, hired.staff
+    elif config.goal:
         from maos_bot import crewing
 
         models = crewing.models_here(config.root)
@@ -83,7 +110,7 @@ def prepare(config: Config, *, repository: str = "") -> Job:
         spec, reasons = crewing.with_tasks(spec, proposal), proposal.reasons
     tasks = _chosen(spec.tasks, config.tasks)
     if not tasks:
-        why = "its goal needs an agent, and no model provider is configured" if spec.goal else "it has no task"
+        why = "`maos plan --goal TEXT` asks a model for tasks" if spec.goal else "it has no task"
         raise NothingToDoError(f"{spec.path}: nothing to run: {why}", hint="add a task with `run:`")
     limits = resolve_limits(spec, config.limits, probe(config.root))
     plan = make_plan(
@@ -98,7 +125,7 @@ def prepare(config: Config, *, repository: str = "") -> Job:
         ),
         improver=_solver(config) if config.optimal else None,
     )
-    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan, reasons=reasons)
+    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan, reasons=reasons, unavailable=unavailable, staff=staff)
 
 
 def _solver(config: Config) -> Improver:
@@ -183,16 +210,21 @@ def run(config: Config, *, resume: str | None = None) -> int:
     `resume` is the run to go on with instead of a new one. Raises `ConfigError` where it can't.
     """
     if resume is None:
-        report = execute(prepare(config), config, trigger=local_trigger(config.root))
+        trigger = local_trigger(config.root)
+        job = prepare(config, beginning=Beginning(trigger=trigger, grant=_local_grant(config)))
+        report = execute(job, config, trigger=trigger)
     else:
         from maos_bot.resuming import check_same_spec, resuming
 
         with resuming(config, resume) as resumption:
-            job = prepare(resumption.config)
+            trigger = resumption.started.trigger
+            beginning = Beginning(trigger=trigger, grant=_local_grant(config), goes_on=_going_on(resumption))
+            job = prepare(resumption.config, beginning=beginning)
             check_same_spec(resumption, job.spec)
-            report = execute(job, resumption.config, trigger=resumption.started.trigger, resumption=resumption)
+            report = execute(job, resumption.config, trigger=trigger, resumption=resumption)
     if config.json:
-        _print_json(report.to_json())
+        patch = patch_of(config, report.run_id)
+        _print_json(report.to_json() | ({"patch": str(patch)} if patch else {}))
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
 
 
@@ -230,12 +262,13 @@ def execute(
             for follower in followers:
                 follower.add(event)
 
+        crew = _crew(job, config, run_id, redactor, environ)
         orchestrator = Orchestrator(
             run_id=run_id,
             spec=job.spec,
             tasks=job.tasks,
             plan=job.plan,
-            facts=Facts(event=trigger.event, changed=changed, unavailable=_unavailable(job, config.root)),
+            facts=Facts(event=trigger.event, changed=changed, unavailable=job.unavailable),
             trigger=trigger,
             root=config.root,
             emit=emit,
@@ -243,6 +276,7 @@ def execute(
             environ=os.environ if environ is None else environ,
             past=resumption.past if resumption else None,
             cache=_cache(job, config, run_id),
+            agents=crew,
         )
         lock = resumption.lock if resumption else _lock(database, run_id)
         over = False
@@ -265,14 +299,59 @@ def execute(
     return report
 
 
+def patch_of(config: Config, run_id: str) -> Path | None:
+    """The patch of what a run's agents changed; None where there is none, or it was applied."""
+    path = config.db.parent / f"{run_id}.patch"
+    return path if path.is_file() else None
+
+
+def _crew(job: Job, config: Config, run_id: str, redactor: Redactor, environ: Mapping[str, str] | None) -> Crew | None:
+    """Who does the agents' tasks; nobody where there are none that can be done."""
+    able = [task for task in job.tasks if task.kind is TaskKind.AGENT and task.id not in job.unavailable]
+    if job.staff is None or not able:
+        return None
+    from maos_bot.hiring import crew_of
+
+    own = os.environ if environ is None else environ
+    return crew_of(
+        job.staff,
+        job.spec,
+        job.tasks,
+        config=config,
+        patch=config.db.parent / f"{run_id}.patch",
+        run_id=run_id,
+        environ=own,
+        redact=redactor.text,
+    )
+
+
+def _local_grant(config: Config) -> Grant | None:
+    if not config.approve:
+        return None
+    from maos_bot.granting import Grant
+
+    return Grant(approved=True)
+
+
+def _going_on(resumption: Resumption) -> GoesOn | None:
+    """What the agents of a run that died left to go on with; None where it had none."""
+    if not any(task.kind == TaskKind.AGENT for task in resumption.started.tasks):
+        return None
+    from maos_bot.hiring import going_on
+
+    return going_on(resumption.config.root, resumption.run_id, resumption.started, resumption.events)
+
+
 def doctor(cwd: Path, *, as_json: bool) -> int:
     """Show what this machine offers and which limits `auto` becomes, each with its reason."""
+    from maos_bot import crewing
     from maos_bot.resources.cgroup import cgroups
     from maos_bot.resources.pressure import Gauge
 
     root = find_root(cwd)
     runner, groups, gauge = probe(root), cgroups(), Gauge()
     github = _on_github(os.environ)
+    providers = crewing.providers_here(root)
     limits = resolve_limits(Spec(path="", name="", tasks=()), {}, runner)
     if as_json:
         _print_json(
@@ -289,7 +368,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
                 "memory_floor_mb": gauge.floor_mb,
                 "limits": {name: {"value": limit.value, "reason": limit.reason} for name, limit in limits.items()},
                 "github": {each.name: {"says": each.says, "mend": each.mend} for each in github},
-                "providers": [],
+                "providers": providers,
             }
         )
         return ExitCode.OK
@@ -308,7 +387,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
             (f"GitHub {each.name}", f"{each.says}; {' '.join(each.mend.split())}" if each.mend else each.says)
             for each in github
         ),
-        ("providers", NO_PROVIDER),
+        ("providers", "; ".join(f"{name}: {says}" for name, says in providers.items()) or crewing.NO_KEY),
         *(
             (f"limit {name}", f"{'none' if limit.value is None else f'{limit.value:g}'} ({limit.reason})")
             for name, limit in limits.items()
@@ -381,22 +460,6 @@ def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
             chosen.add(task_id)
             todo += by_id[task_id].needs
     return tuple(task for task in tasks if task.id in chosen)
-
-
-def _unavailable(job: Job, root: Path) -> dict[str, str]:
-    """Why an agent's task can't run here, by its id."""
-    agents = [task.id for task in job.tasks if task.kind is TaskKind.AGENT]
-    if not agents:
-        return {}
-    from maos_bot import crewing
-
-    models = crewing.models_here(root)
-    why = NO_AGENTS if models.doors else f"{NO_PROVIDER}; {crewing.KEYS}"
-    spend, above = crewing.spend_of(job.tasks, models), job.spec.budget.approve_above_usd
-    if models.doors and spend and above is not None and (spend.usd_p50 is None or spend.usd_p50 > above):
-        price = "an unknown price" if spend.usd_p50 is None else f"${spend.usd_p50:.2f}"
-        why = f"predicted to cost {price}, and `budget.approve-above` is ${above:.2f}: it waits for `/maos approve`"
-    return dict.fromkeys(agents, why)
 
 
 def _database(config: Config) -> Path:

@@ -148,6 +148,8 @@ def plan(spec: str | None, mermaid: bool, **options: Any) -> int:
 @click.option("--cache-size", metavar="SIZE", help="What the cache may hold (default: 2G).")
 @click.option("--resume", metavar="RUN", help="Go on with a run that died: an id, its unique beginning, or latest.")
 @click.option("--events", metavar="FILE", help="Also write every event as NDJSON to FILE.")
+@click.option("--apply", is_flag=True, help="Take what agents changed into the working tree, if it fits cleanly.")
+@click.option("--approve", is_flag=True, help="Run agents dearer than the spec's budget.approve-above too.")
 @click.option("--quiet", "-q", is_flag=True, help="Show failures and the last line only.")
 def run(spec: str | None, resume: str | None, **options: Any) -> int:
     """Run the tasks of SPEC here."""
@@ -335,6 +337,8 @@ def _config(spec: str | None, options: dict[str, Any]) -> Any:
         quiet=options.get("quiet", False),
         use_cache=not options.get("no_cache"),
         cache_size=options.get("cache_size"),
+        apply=options.get("apply", False),
+        approve=options.get("approve", False),
     )
 
 

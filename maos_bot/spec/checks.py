@@ -15,7 +15,7 @@ from maos_bot.spec.suggest import Suggester
 
 _MOST_CYCLES: Final = 20
 _LONGEST_CYCLE: Final = 40
-_AGENT_KEYS: Final = ("tools", "model")
+_AGENT_KEYS: Final = ("tools", "model", "budget")
 _EVENTS: Final = (
     "pull_request",
     "pull_request_target",

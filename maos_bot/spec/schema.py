@@ -81,11 +81,16 @@ class Limits(Part):
     )
 
 
-class Budget(Part):
+class Cap(Part):
+    """What may be spent on models."""
+
+    usd: Quantity | None = Field(None, description="Dollars that may be spent.", examples=[2.0])
+    tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="Tokens that may be used.", examples=[400_000])
+
+
+class Budget(Cap):
     """What one run may spend on models."""
 
-    usd: Quantity | None = Field(None, description="Dollars one run may spend.", examples=[2.0])
-    tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="Tokens one run may use.", examples=[400_000])
     approve_above: Quantity | None = Field(
         None, description="A run predicted to cost more dollars than this waits for an approval.", examples=[1.0]
     )
@@ -110,6 +115,7 @@ class Team(Part):
     max_concurrent_workers: Workers | None = Field(None, description="How many tasks of this team run at once.")
     timeout_minutes: Minutes | None = Field(None, description=_TIMEOUT)
     max_attempts: Attempts | None = Field(None, description=_ATTEMPTS)
+    budget: Cap | None = Field(None, description="What the team's agents may spend together, within the run's budget.")
 
 
 class Estimate(Part):
@@ -172,6 +178,7 @@ class Task(Part):
     writes: Globs | None = Field(None, description="All that the agent may change.", examples=[["docs/**"]])
     verify: Text | None = Field(None, description="Command that must succeed before an agent's work is taken.")
     model: Text | None = Field(None, description="Model for this agent task.", examples=["claude-sonnet"])
+    budget: Cap | None = Field(None, description="What this agent task may spend, over all its attempts.")
     env: Env = Field({}, description=_ENV)
     shell: Shell | None = Field(None, description=_SHELL)
     working_directory: Text | None = Field(None, description=_DIRECTORY)
