@@ -23,7 +23,7 @@ import click
 from maos_bot import app
 from maos_bot._version import __version__
 from maos_bot.config import SPEC_NAMES, Config, make_config
-from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError
+from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError, StoreError
 from maos_bot.execution.changes import changed_files
 from maos_bot.execution.environment import with_trusted_checkout
 from maos_bot.github.capability import abilities, quota
@@ -44,6 +44,7 @@ from maos_bot.reporting import words as words_of
 from maos_bot.reporting.escape import code, fenced, inline, unissuable
 from maos_bot.reporting.findings import Finding, from_sarif, named, to_sarif
 from maos_bot.reporting.report import RunReport
+from maos_bot.retrying import Finished, finished_before
 
 _NOTES_BYTES: Final = 16_000  # for what wasn't posted, in the summary
 _SARIF_BYTES: Final = 20 * 1024 * 1024
@@ -95,6 +96,9 @@ def _run(env: Mapping[str, str], config: Config, case: Case, decision: Decision,
     beginning = app.Beginning(trigger=case.trigger, grant=_grant(case, decision))
     job = app.prepare(config, repository=case.trigger.repository, beginning=beginning)
     publisher = _publisher(env, case.trigger, client, case.desk) if client else None
+    before = _finished(config, job, case)
+    if publisher is not None:
+        publisher.add_findings(before.findings)
     try:
         report = app.execute(
             job,
@@ -103,10 +107,12 @@ def _run(env: Mapping[str, str], config: Config, case: Case, decision: Decision,
             changed=_changed(config.root, case.trigger),
             sinks=[publisher] if publisher else [],
             environ=with_trusted_checkout(env, config.root),
+            finished=before.reasons,
         )
-        report = replace(report, more_findings=_sarif_findings(config.root, job.tasks, report))
+        found = _sarif_findings(config.root, job.tasks, report)
+        report = replace(report, more_findings=(*before.findings, *found))
         if publisher is not None:
-            publisher.add_findings(report.more_findings)
+            publisher.add_findings(found)
     finally:
         result = publisher.close() if publisher is not None else PublishResult()
         _say(result)
@@ -117,6 +123,19 @@ def _run(env: Mapping[str, str], config: Config, case: Case, decision: Decision,
         )
     _write_outputs(env, report, result, app.patch_of(config, report.run_id))
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
+
+
+def _finished(config: Config, job: app.Job, case: Case) -> Finished:
+    """What `/maos retry` needn't do again; nothing for any other command or event."""
+    if case.command is None or case.command.verb != "retry":
+        return Finished()
+    try:
+        return finished_before(
+            config.db, job.tasks, digest=job.spec.digest, trigger=case.trigger, again=case.command.words
+        )
+    except StoreError as error:
+        click.echo(f"::warning title=Nothing reused::{_escaped(str(error))}")
+        return Finished()
 
 
 def _grant(case: Case, decision: Decision) -> Grant:
@@ -176,8 +195,8 @@ def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
         repository=trigger.repository or env.get("GITHUB_REPOSITORY", ""),
         api_url=env.get("GITHUB_API_URL") or API_URL,
         ca_bundle=env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or "",
-        write_pause_s=float(env.get("MAOS_WRITE_PAUSE_S") or 1.0),
-        retry_pause_s=float(env.get("MAOS_RETRY_PAUSE_S") or 1.0),
+        write_pause_s=_seconds(env, "MAOS_WRITE_PAUSE_S"),
+        retry_pause_s=_seconds(env, "MAOS_RETRY_PAUSE_S"),
     )
 
 
@@ -188,6 +207,7 @@ def _publisher(env: Mapping[str, str], trigger: Trigger, client: GitHubClient, d
         workflow_run=read_workflow_run(env, spec=_input(env, "spec")),
         comment=_flag(env, "comment"),
         checks=_flag(env, "checks"),
+        settle_s=_seconds(env, "MAOS_WRITE_PAUSE_S"),
         dismissed=desk.dismissed if desk else None,
     )
 
@@ -335,6 +355,15 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
     if value not in ("true", "false"):
         raise ConfigError(f"input {name} is {value!r}", hint="give true or false")
     return value == "true"
+
+
+def _seconds(env: Mapping[str, str], name: str) -> float:
+    """A pause that tests make short; a second otherwise, as GitHub advises."""
+    text = env.get(name) or "1"
+    try:
+        return max(0.0, float(text))
+    except ValueError as error:
+        raise ConfigError(f"{name} is {text!r}", hint="give seconds, such as 1.0") from error
 
 
 def _changed(root: Path, trigger: Trigger) -> frozenset[str] | None:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 _GIT_S: Final = 5.0
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Sink(Protocol):
@@ -237,11 +239,12 @@ def execute(
     sinks: Sequence[Sink] = (),
     environ: Mapping[str, str] | None = None,
     resumption: Resumption | None = None,
+    finished: Mapping[str, str] = _NOTHING,
 ) -> RunReport:
     """Run a job to its end and return its report. What can't be stored or shown never ends a run: it is said after.
 
-    The tasks' environment is made from `environ` (default: ours). `sinks` get every event beside the database, the
-    terminal and `--events`.
+    `finished` gives, by task, why it needn't run again. The tasks' environment is made from `environ` (default: ours).
+    `sinks` get every event beside the database, the terminal and `--events`.
     """
     from maos_bot.store.writer import StoreWriter
 
@@ -268,7 +271,7 @@ def execute(
             spec=job.spec,
             tasks=job.tasks,
             plan=job.plan,
-            facts=Facts(event=trigger.event, changed=changed, unavailable=job.unavailable),
+            facts=Facts(event=trigger.event, changed=changed, unavailable=job.unavailable, finished=finished),
             trigger=trigger,
             root=config.root,
             emit=emit,

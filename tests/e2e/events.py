@@ -70,13 +70,16 @@ class Repository:
     head: str
 
 
-def repository(folder: Path, *, head_files: dict[str, str] | None = None) -> Repository:
+def repository(
+    folder: Path, *, head_files: dict[str, str] | None = None, base_files: dict[str, str] | None = None
+) -> Repository:
     """An origin with a base and a head commit on it, and a workspace at the base."""
     origin, work = folder / "origin", folder / "work"
     origin.mkdir()
     git(origin, "init", "-q")
-    (origin / ".maos.yml").write_text(SPEC, encoding="utf-8")
-    (origin / "code.txt").write_text("the base's code\n", encoding="utf-8")
+    for name, text in {".maos.yml": SPEC, "code.txt": "the base's code\n", **(base_files or {})}.items():
+        (origin / name).parent.mkdir(parents=True, exist_ok=True)
+        (origin / name).write_text(text, encoding="utf-8")
     git(origin, "add", ".")
     git(origin, "commit", "-q", "-m", "base")
     base = git(origin, "rev-parse", "HEAD")
