@@ -25,10 +25,10 @@ from maos_bot._version import __version__
 from maos_bot.config import SPEC_NAMES, Config, make_config
 from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError, StoreError
 from maos_bot.execution.changes import changed_files
-from maos_bot.execution.environment import with_trusted_checkout
+from maos_bot.execution.environment import child_environment, hide_from_children, secret_values, with_trusted_checkout
 from maos_bot.github.capability import abilities, quota
 from maos_bot.github.case import Case, look_into
-from maos_bot.github.checkout import check_out, trusted_file
+from maos_bot.github.checkout import Checkout
 from maos_bot.github.client import API_URL, GitHubClient
 from maos_bot.github.commands import HELP, RUNNING, Command
 from maos_bot.github.comment import Marker, StickyComment
@@ -41,7 +41,7 @@ from maos_bot.granting import ALL_TOOLS, Grant
 from maos_bot.model import Task, Trigger
 from maos_bot.reporting import markdown
 from maos_bot.reporting import words as words_of
-from maos_bot.reporting.escape import code, fenced, inline, unissuable
+from maos_bot.reporting.escape import code, fenced, inline, one_line, unissuable
 from maos_bot.reporting.findings import Finding, from_sarif, named, to_sarif
 from maos_bot.reporting.report import RunReport
 from maos_bot.retrying import Finished, finished_before
@@ -51,13 +51,17 @@ _SARIF_BYTES: Final = 20 * 1024 * 1024
 _GRAPH_BYTES: Final = 30_000  # of a plan's picture in an answer
 SUMMARY_BYTES: Final = 1024 * 1024 - 4096  # a summary above 1 MiB is dropped whole (runner FileCommandManager.cs)
 _ERROR_CHARACTERS: Final = 60_000  # of an error, in the summary; the log has all of it
+_LEAST_MASKED: Final = 8  # characters: a mask for less would hide ordinary words
 OUTPUT_BYTES: Final = 900 * 1024  # all outputs of a job: 1 MB
 
 
 def main(environ: Mapping[str, str] | None = None) -> int:
     """Run as the action; the exit code is the run's. What stops it is said in the log and in the job summary."""
     env = os.environ if environ is None else environ
+    if environ is None:
+        hide_from_children()
     try:
+        _mask_secrets(env)
         return _act(env)
     except MaosError as error:
         click.echo(f"maos: {unissuable(str(error))}", err=True)  # a bad spec's own words are in it
@@ -186,6 +190,19 @@ def _tell_abilities(env: Mapping[str, str], client: GitHubClient, case: Case, de
             click.echo(f"maos: {each.name}: {unissuable(each.says)}{mend}", err=True)
 
 
+def _mask_secrets(env: Mapping[str, str]) -> None:
+    """Let the runner take out of the log what looks like a secret; it knows those that came from its own store."""
+    if env.get("GITHUB_ACTIONS") != "true":
+        return
+    for value in secret_values(env):
+        if value != _input(env, "github-token") and len(value) >= _LEAST_MASKED and not value.isdigit():
+            _mask(value)
+
+
+def _mask(value: str) -> None:
+    click.echo(f"::add-mask::{_escaped(value)}")
+
+
 def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
     token = _input(env, "github-token")
     if not token:
@@ -200,15 +217,25 @@ def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
     )
 
 
-def _publisher(env: Mapping[str, str], trigger: Trigger, client: GitHubClient, desk: Desk | None = None) -> Publisher:
+def _publisher(
+    env: Mapping[str, str],
+    trigger: Trigger,
+    client: GitHubClient,
+    desk: Desk | None = None,
+    *,
+    told_by_stranger: bool = False,
+) -> Publisher:
+    mode = _comment_mode(env)
     return Publisher(
         trigger,
         client,
         workflow_run=read_workflow_run(env, spec=_input(env, "spec")),
-        comment=_flag(env, "comment"),
+        comment=mode != "off",
+        recreate=mode == "recreate",
         checks=_flag(env, "checks"),
         settle_s=_seconds(env, "MAOS_WRITE_PAUSE_S"),
         dismissed=desk.dismissed if desk else None,
+        told_by_stranger=told_by_stranger,
     )
 
 
@@ -223,14 +250,18 @@ def _say(result: PublishResult) -> None:
 def _beside_secrets(env: Mapping[str, str], config: Config, trigger: Trigger) -> Iterator[Config]:
     """The base's spec, then the head's files: what was approved is the code, never the say over what is run."""
     names = (str(config.spec.relative_to(config.root)),) if config.spec_given else SPEC_NAMES
-    spec = trusted_file(config.root, env.get("GITHUB_SHA", ""), names)
-    check_out(
-        config.root,
+    checkout = Checkout(config.root, environ=child_environment(os.environ))
+    spec = checkout.trusted_file(env.get("GITHUB_SHA", ""), names)
+    checkout.check_out(
         trigger.sha,
         token=_input(env, "github-token"),
         server_url=env.get("GITHUB_SERVER_URL") or SERVER_URL,
-        mask=lambda value: click.echo(f"::add-mask::{value}"),
+        mask=_mask,
     )
+    replaced = checkout.trust_instructions(env.get("GITHUB_SHA", ""))
+    if replaced:
+        listed = one_line(", ".join(replaced), limit=300)
+        click.echo(f"maos: instructions for agents are the base's: {unissuable(listed)}", err=True)
     with tempfile.TemporaryDirectory(prefix="maos-base-") as folder:
         path = Path(folder) / SPEC_NAMES[0]
         path.write_bytes(spec)
@@ -299,7 +330,7 @@ def _publish_stored(env: Mapping[str, str], path: Path, trigger: Trigger, client
     number = claimed_pull_request(events)
     trigger = replace(trigger, pull_request=number if number and _is_of(client, number, trigger) else None)
     report = report_of_stored(events, trigger)
-    publisher = _publisher(env, trigger, client)
+    publisher = _publisher(env, trigger, client, told_by_stranger=True)
     for event in ours(events, trigger):
         publisher.add(event)
     result = publisher.close()
@@ -355,6 +386,14 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
     if value not in ("true", "false"):
         raise ConfigError(f"input {name} is {value!r}", hint="give true or false")
     return value == "true"
+
+
+def _comment_mode(env: Mapping[str, str]) -> str:
+    given = _input(env, "comment").lower() or "update"
+    mode = {"true": "update", "false": "off"}.get(given, given)
+    if mode not in ("update", "recreate", "off"):
+        raise ConfigError(f"input comment is {given!r}", hint="give update, recreate or off")
+    return mode
 
 
 def _seconds(env: Mapping[str, str], name: str) -> float:

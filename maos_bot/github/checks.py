@@ -16,11 +16,13 @@ from typing import Final
 from maos_bot.errors import GitHubError
 from maos_bot.github.client import Annotation, Check, CheckWrite, GitHubApi
 from maos_bot.model import RunStatus, TaskState, Trigger
+from maos_bot.reporting.escape import one_line
 from maos_bot.reporting.report import RunReport, TaskReport
 
 MAX_TASK_CHECKS: Final = 40
 MAX_FAILED_CHECKS: Final = 35  # of more tasks than that: two writes each, and the rest, are within a minute's 80
 ANNOTATIONS_A_WRITE: Final = 50
+MAX_NAME: Final = 250  # characters
 _PLAINEST: Final = 2
 RUN: Final = ""  # the key of the run's own check; tasks go by their id
 
@@ -92,6 +94,7 @@ class CheckBoard:
 
     trigger: Trigger
     max_tasks: int = MAX_TASK_CHECKS
+    prefix: str = ""  # of every name
     app: str = ""  # the app GitHub says made our checks
     _posted: dict[str, _Posted] = field(default_factory=dict)
     _given_up: set[str] = field(default_factory=set)
@@ -117,7 +120,7 @@ class CheckBoard:
                 continue
             return self._step(
                 task.id,
-                name=f"{_run_name(report)} / {task.id}",
+                name=self._name(report, task.id),
                 text=text_of(task),
                 external_id=f"{report.run_id}:{task.id}",
                 conclusion=task_conclusion(task) if ended else "",
@@ -133,7 +136,7 @@ class CheckBoard:
             return None
         return self._step(
             RUN,
-            name=_run_name(report),
+            name=self._name(report),
             text=text,
             external_id=report.run_id,
             conclusion=run_conclusion(report.status) if closing else "",
@@ -177,7 +180,12 @@ class CheckBoard:
         """The checks that should be complete and aren't, by name."""
         keys = [RUN, *(task.id for task in self.wanted(report))]
         done = {key for key, posted in self._posted.items() if posted.completed}
-        return [key or _run_name(report) for key in dict.fromkeys((*keys, *self._posted)) if key not in done]
+        return [key or self._name(report) for key in dict.fromkeys((*keys, *self._posted)) if key not in done]
+
+    def _name(self, report: RunReport, task: str = "") -> str:
+        """One line within GitHub's bounds: a stored run's words are a stranger's."""
+        whole = f"{report.name or 'maos'} / {task}" if task else report.name or "maos"
+        return one_line(f"{self.prefix}{whole}", limit=MAX_NAME)
 
     def _create(self, api: GitHubApi, write: CheckWrite) -> Check:
         try:
@@ -226,10 +234,6 @@ class CheckBoard:
         if annotated >= len(text.annotations):
             write = replace(write, conclusion=conclusion, completed_at=completed_at)
         return Step(key=key, write=write, annotated=annotated)
-
-
-def _run_name(report: RunReport) -> str:
-    return report.name or "maos"
 
 
 def _at(report: RunReport, seconds: float | None) -> float | None:

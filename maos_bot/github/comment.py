@@ -114,9 +114,13 @@ class _SupersededError(Exception):
 
 
 class StickyComment:
-    """The comment of one workflow and spec in one pull request."""
+    """The comment of one workflow and spec in one pull request.
 
-    def __init__(self, api: GitHubApi, *, pull_request: int, marker: Marker) -> None:
+    `recreate`: a run's first write makes a new comment, at the end of the conversation, and removes the one before.
+    """
+
+    def __init__(self, api: GitHubApi, *, pull_request: int, marker: Marker, recreate: bool = False) -> None:
+        self._recreate = recreate
         self._api = api
         self._pull_request = pull_request
         self._marker = marker
@@ -150,7 +154,7 @@ class StickyComment:
         self._api.ready()
         try:
             current, others = self._look()
-            if current is None:
+            if current is None or (self._recreate and read_marker(current.body) != self._marker):
                 return self._create(body)
             if current.body == body:
                 self._comment, result = current, Written.UNCHANGED
@@ -212,8 +216,8 @@ class StickyComment:
             if first is not None and first.id != made.id:  # were ours the first, the newer run would take it over
                 self._api.delete_comment(made)
             return Written.SUPERSEDED
-        if first is None or first.id == made.id:
-            self._remove(others)
+        if first is None or first.id == made.id or self._recreate:
+            self._remove([each for each in (first, *others) if each is not None and each.id != made.id])
             return Written.CREATED
         self._comment = self._update(first, body)
         self._remove(others)

@@ -33,6 +33,8 @@ SHORT_COMMENT_BYTES: Final = 8_000  # of a comment that GitHub refused at its fu
 CHECK_BYTES: Final = 60_000  # of each text of the run's check: notes come after it
 ANNOTATIONS_A_TASK: Final = 250  # five writes
 ANNOTATIONS_OF_A_RUN: Final = 1_000
+STRANGERS_PREFIX: Final = "fork: "
+STRANGERS_NOTE: Final = "*As told by the pull request's own run, whose workflow it may have changed.*\n\n"
 SETTLE_S: Final = 1.0  # after the comment's last word, before it is looked for again
 _LOOKS: Final = 3  # whether it still stands
 _UNSURE_WRITES: Final = 3  # of the last comment, whose answer never came
@@ -66,6 +68,8 @@ class Publisher:
     """Keeps GitHub up to date with one run. `add` from any one thread, then `close` once.
 
     `comment` and `checks` choose what is posted; a comment needs `trigger.pull_request`, checks need `trigger.sha`.
+    `recreate` makes a new comment for each run instead of changing the last one's. `told_by_stranger` says that the
+    events come from a run that had no rights here.
     """
 
     def __init__(
@@ -75,22 +79,27 @@ class Publisher:
         *,
         workflow_run: WorkflowRun,
         comment: bool = True,
+        recreate: bool = False,
         checks: bool = True,
         comment_every_s: float = COMMENT_EVERY_S,
         settle_s: float = SETTLE_S,
         dismissed: Callable[[], frozenset[str]] | None = None,
+        told_by_stranger: bool = False,
     ) -> None:
         self._trigger = trigger
         self._api = api
         self._workflow_run = workflow_run
         self._comment_every_s = comment_every_s
         self._builder = ReportBuilder()
-        self._board = CheckBoard(trigger=trigger)
+        # A check by any name would pass for one that a branch's rules require.
+        self._board = CheckBoard(trigger=trigger, prefix=STRANGERS_PREFIX if told_by_stranger else "")
+        self._note = STRANGERS_NOTE if told_by_stranger else ""
         self._sticky: StickyComment | None = None
+        self._recreate = recreate
         self._dismissed = dismissed
         self._standing: Standing | None = None  # unknown until it was asked for
         self._more: tuple[Finding, ...] = ()
-        self._comment_bytes = COMMENT_BYTES - MARKER_BYTES - KNOWN_BYTES
+        self._comment_bytes = COMMENT_BYTES - MARKER_BYTES - KNOWN_BYTES - len(self._note)
         self._comment = _Surface(on=comment and trigger.pull_request is not None)
         self._checks = _Surface(on=checks and bool(trigger.sha))
         self._next_comment_at = 0.0
@@ -294,7 +303,7 @@ class Publisher:
         """The comment without its marker (`StickyComment` puts it in front): known findings, then the report."""
         now = standing.before if report.running else frozenset(finding.id for finding in report.findings)
         text = markdown.comment(report, marker="", limit_bytes=self._comment_bytes, standing=standing).text
-        return f"{Known(before=standing.before, now=now)}\n{text}"
+        return f"{Known(before=standing.before, now=now)}\n{self._note}{text}"
 
     def _run_text(self, report: RunReport) -> CheckText:
         said = markdown.run_check_output(report, limit_bytes=CHECK_BYTES, standing=self._standing)
@@ -317,7 +326,8 @@ class Publisher:
             at=int((report.started_at or 0.0) * 1000),
             sha=self._trigger.sha,
         )
-        return StickyComment(self._api, pull_request=self._trigger.pull_request or 0, marker=marker)
+        number = self._trigger.pull_request or 0
+        return StickyComment(self._api, pull_request=number, marker=marker, recreate=self._recreate)
 
     def _after_failure(self, surface: _Surface, error: GitHubError) -> None:
         if error.status in _FINAL:

@@ -9,6 +9,7 @@ or an answer of ours that it doesn't know, fails the test that had it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import ssl
@@ -50,6 +51,7 @@ class GitHubStandIn:
 
     def __init__(self, *, prefix: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.prefix = prefix
+        self._numbers = itertools.count(1)
         self.comments: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.annotations: dict[int, list[dict[str, Any]]] = {}  # by check run; GitHub appends
@@ -99,7 +101,7 @@ class GitHubStandIn:
         return None
 
     def _comment(self, body: str, login: str, kind: str) -> dict[str, Any]:
-        number = len(self.comments) + 1
+        number = next(self._numbers)
         return {
             "id": number,
             "url": f"{self.url}/repos/{REPOSITORY}/issues/comments/{number}",

@@ -33,7 +33,15 @@ def github() -> Iterator[GitHubStandIn]:
         yield stand_in
 
 
-def act(github: GitHubStandIn, folder: Path, payload: dict[str, Any], *, number: int = 1, spec: str = SPEC) -> Any:
+def act(
+    github: GitHubStandIn,
+    folder: Path,
+    payload: dict[str, Any],
+    *,
+    number: int = 1,
+    spec: str = SPEC,
+    comment: str = "",
+) -> Any:
     """Run the action in `folder`; returns the finished process."""
     (folder / ".maos.yml").write_text(spec, encoding="utf-8")
     (folder / "event.json").write_text(json.dumps(payload), encoding="utf-8")
@@ -52,6 +60,7 @@ def act(github: GitHubStandIn, folder: Path, payload: dict[str, Any], *, number:
         "GITHUB_RUN_ATTEMPT": "1",
         "GITHUB_WORKFLOW": "CI",
         "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
+        "INPUT_COMMENT": comment,
         "MAOS_WRITE_PAUSE_S": "0.01",
         "MAOS_RETRY_PAUSE_S": "0.01",
     }
@@ -127,3 +136,18 @@ def test_output_of_a_task_cant_issue_workflow_commands(github: GitHubStandIn, tm
     assert opened
     token = lines[opened[-1]].removeprefix("::stop-commands::")
     assert f"::{token}::" in lines[position:]
+
+
+@pytest.mark.parametrize(("given", "count"), [("update", 1), ("true", 1), ("recreate", 1), ("off", 0), ("false", 0)])
+def test_the_comment_input(github: GitHubStandIn, tmp_path: Path, given: str, count: int) -> None:
+    spec = "version: 1\ntasks:\n  lint: {run: 'true'}\n"
+    done = act(github, tmp_path, PAYLOADS[0], spec=spec, comment=given)
+    assert done.returncode == 0, done.stderr
+    assert len(github.comments) == count
+    assert len(github.checks) == 2
+
+
+def test_an_unknown_comment_input_is_an_error(github: GitHubStandIn, tmp_path: Path) -> None:
+    done = act(github, tmp_path, PAYLOADS[0], spec="version: 1\ntasks:\n  lint: {run: 'true'}\n", comment="always")
+    assert done.returncode == 2
+    assert "update, recreate or off" in done.stderr

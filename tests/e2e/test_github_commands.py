@@ -152,7 +152,10 @@ def test_a_forks_run_is_published_by_the_run_after_it(
     done = act_inside(github, place.folder, "workflow_run", after, capfd, report="../events.ndjson")
     assert done.code == 0, done.err
     assert len(ours(github)) == 1
+    assert "As told by the pull request's own run" in ours(github)[0]
     assert {run["head_sha"] for run in github.checks} == {place.head}
+    names = {run["name"] for run in github.checks}
+    assert names == {"fork: Pull request", "fork: Pull request / lint"}, "a name that no branch's rules require"
     assert not (place.folder / "ran.txt").exists()
     github.comments.clear()
     github.pull["head"]["sha"] = "e" * 40  # the events name a pull request that is elsewhere
