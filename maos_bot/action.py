@@ -125,8 +125,16 @@ def _run(env: Mapping[str, str], config: Config, case: Case, decision: Decision,
         (config.root / _input(env, "sarif")).write_text(
             to_sarif(result.standing.open(report.findings), version=__version__), encoding="utf-8"
         )
-    _write_outputs(env, report, result, app.patch_of(config, report.run_id))
+    _write_outputs(env, report, result, _patch(config, report.run_id))
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
+
+
+def _patch(config: Config, run_id: str) -> str:
+    """The agents' patch from the workspace on: later steps run on the host, where a container's paths lead nowhere."""
+    path = app.patch_of(config, run_id)
+    if path is None:
+        return ""
+    return str(path.relative_to(config.root)) if path.is_relative_to(config.root) else str(path)
 
 
 def _finished(config: Config, job: app.Job, case: Case) -> Finished:
@@ -417,7 +425,7 @@ def _write_summary(env: Mapping[str, str], text: str) -> None:
             file.write(text)
 
 
-def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult, patch: Path | None) -> None:
+def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult, patch: str) -> None:
     """Outputs with a random delimiter, refused where a value holds it (actions/toolkit `file-command.ts`)."""
     path = env.get("GITHUB_OUTPUT", "")
     if not path:
@@ -431,7 +439,7 @@ def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishRes
         "cost-usd": "unknown" if usage["usd"] is None else str(usage["usd"]),
         "tokens": str(sum(usage[name] or 0 for name in usage if name.endswith("tokens"))),
         "findings": str(len(result.standing.open(report.findings))),
-        "patch": str(patch) if patch else "",
+        "patch": patch,
         "report-json": whole if len(whole.encode()) <= OUTPUT_BYTES else "",
     }
     with Path(path).open("a", encoding="utf-8") as file:

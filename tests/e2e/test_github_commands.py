@@ -155,7 +155,7 @@ def test_a_forks_run_is_published_by_the_run_after_it(
     assert "As told by the pull request's own run" in ours(github)[0]
     assert {run["head_sha"] for run in github.checks} == {place.head}
     names = {run["name"] for run in github.checks}
-    assert names == {"fork: Pull request", "fork: Pull request / lint"}, "a name that no branch's rules require"
+    assert names == {"reported: Pull request", "reported: Pull request / lint"}, "a name that no branch's rules require"
     assert not (place.folder / "ran.txt").exists()
     github.comments.clear()
     github.pull["head"]["sha"] = "e" * 40  # the events name a pull request that is elsewhere
