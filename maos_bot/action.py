@@ -29,7 +29,7 @@ from maos_bot.execution.environment import child_environment, hide_from_children
 from maos_bot.github.capability import abilities, quota
 from maos_bot.github.case import Case, look_into
 from maos_bot.github.checkout import Checkout
-from maos_bot.github.client import API_URL, GitHubClient
+from maos_bot.github.client import API_URL, PATIENCE_S, TIMEOUT_S, GitHubClient
 from maos_bot.github.commands import HELP, RUNNING, Command
 from maos_bot.github.comment import Marker, StickyComment
 from maos_bot.github.desk import Desk
@@ -220,6 +220,8 @@ def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
         repository=trigger.repository or env.get("GITHUB_REPOSITORY", ""),
         api_url=env.get("GITHUB_API_URL") or API_URL,
         ca_bundle=env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or "",
+        timeout_s=_seconds(env, "MAOS_TIMEOUT_S", TIMEOUT_S),
+        patience_s=_seconds(env, "MAOS_PATIENCE_S", PATIENCE_S),
         write_pause_s=_seconds(env, "MAOS_WRITE_PAUSE_S"),
         retry_pause_s=_seconds(env, "MAOS_RETRY_PAUSE_S"),
     )
@@ -404,9 +406,9 @@ def _comment_mode(env: Mapping[str, str]) -> str:
     return mode
 
 
-def _seconds(env: Mapping[str, str], name: str) -> float:
-    """A pause that tests make short; a second otherwise, as GitHub advises."""
-    text = env.get(name) or "1"
+def _seconds(env: Mapping[str, str], name: str, usual: float = 1.0) -> float:
+    """A wait that tests make short; a second otherwise, as GitHub advises between writes."""
+    text = env.get(name) or str(usual)
     try:
         return max(0.0, float(text))
     except ValueError as error:

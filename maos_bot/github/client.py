@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
 API_URL: Final = "https://api.github.com"
+TIMEOUT_S: Final = 20.0
+PATIENCE_S: Final = 150.0
 
 _ATTEMPTS: Final = 4
 _T = TypeVar("_T")
@@ -145,10 +147,10 @@ class GitHubClient:
         repository: str,
         api_url: str = API_URL,
         ca_bundle: str = "",
-        timeout_s: float = 20.0,
+        timeout_s: float = TIMEOUT_S,
         write_pause_s: float = 1.0,
         retry_pause_s: float = 1.0,
-        patience_s: float = 150.0,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         if not token:
             raise ConfigError("no GitHub token", hint="pass `github-token: ${{ github.token }}` to the action")
@@ -278,7 +280,10 @@ class GitHubClient:
         """
         import github
 
-        give_up_at = time.monotonic() + self._patience_s
+        began = time.monotonic()
+        give_up_at = began + self._patience_s
+        if self._deadline is not None:  # the last calls have to share what time is left
+            give_up_at = min(give_up_at, began + max(0.0, self._deadline - began) / 2)
         for attempt in range(1, attempts + 1):
             if writes:
                 self._keep_pace(what, give_up_at)

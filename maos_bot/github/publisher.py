@@ -58,6 +58,7 @@ class _Surface:
 
     def __init__(self, *, on: bool) -> None:
         self.on = on
+        self.failed = False
         self.not_before = 0.0
 
     def open(self, *, closing: bool) -> bool:
@@ -194,14 +195,25 @@ class Publisher:
             self._changed.wait_for(lambda: self._seen > self._told or self._deadline is not None, seconds)
 
     def _write_one(self, report: RunReport, *, closing: bool) -> bool:
-        """The most useful write that is due: the run's check, the comment, tasks' checks; the run's conclusion last."""
-        if self._checks.open(closing=closing) and self._check(self._board.next_run(report, self._run_text(report))):
+        """The most useful write that is due: the run's check, the comment, tasks' checks; the run's conclusion last.
+
+        A comment that failed comes after the checks at the end: what hangs must not take the time of what works.
+        """
+        checks = self._checks.open(closing=closing)
+        if checks and self._check(self._board.next_run(report, self._run_text(report))):
             return True
-        if self._comment_is_due(closing=closing):
+        late = closing and self._comment.failed
+        if not late and self._comment_is_due(closing=closing):
             self._write_comment(report, closing=closing)
             return True
-        if not self._checks.open(closing=closing):
-            return False
+        if checks and self._write_check(report, closing=closing):
+            return True
+        if late and self._comment_is_due(closing=closing):
+            self._write_comment(report, closing=closing)
+            return True
+        return False
+
+    def _write_check(self, report: RunReport, *, closing: bool) -> bool:
         if self._check(self._board.next_task(report, partial(self._task_text, report), closing=closing)):
             return True
         return closing and self._check(self._board.next_run(report, self._end_text(report), closing=True))
@@ -330,6 +342,7 @@ class Publisher:
         return StickyComment(self._api, pull_request=number, marker=marker, recreate=self._recreate)
 
     def _after_failure(self, surface: _Surface, error: GitHubError) -> None:
+        surface.failed = True
         if error.status in _FINAL:
             surface.on = False
         surface.not_before = time.monotonic() + _RETRY_AFTER_S

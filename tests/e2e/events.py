@@ -107,11 +107,21 @@ def act_inside(
     **inputs: str,
 ) -> Acted:
     """Run the action in this process; `inputs` are its inputs, with `_` for `-`."""
+    code = main(environment(github, folder, event, payload, sha=sha, **inputs))
+    said = capfd.readouterr()
+    summary = (folder.parent / "summary.md").read_text(encoding="utf-8")
+    return Acted(code=code, out=said.out, err=said.err, summary=summary)
+
+
+def environment(
+    github: GitHubStandIn, folder: Path, event: str, payload: object, *, sha: str = "c" * 40, **inputs: str
+) -> dict[str, str]:
+    """What the runner gives the action, with its files beside `folder`."""
     files = folder.parent
     (files / "event.json").write_text(json.dumps(payload), encoding="utf-8")
     (files / "summary.md").write_text("", encoding="utf-8")
     (files / "output").write_text("", encoding="utf-8")
-    env = {
+    return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "GITHUB_ACTIONS": "true",
         "GITHUB_EVENT_NAME": event,
@@ -131,6 +141,3 @@ def act_inside(
         "MAOS_RETRY_PAUSE_S": "0.01",
         **{f"INPUT_{name.upper().replace('_', '-')}": value for name, value in inputs.items()},
     }
-    code = main(env)
-    said = capfd.readouterr()
-    return Acted(code=code, out=said.out, err=said.err, summary=(files / "summary.md").read_text(encoding="utf-8"))

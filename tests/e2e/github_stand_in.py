@@ -44,6 +44,8 @@ class Trouble:
     done: bool = False
     cut: bool = False
     drips_s: float = 0.0  # the answer comes byte by byte, for so long
+    late_s: float = 0.0  # before anything else happens
+    always: bool = False  # to each such request, not to one
 
 
 class GitHubStandIn:
@@ -92,11 +94,17 @@ class GitHubStandIn:
         """Add a comment that isn't the action's."""
         self.comments.append(self._comment(body, login, kind))
 
+    def forget_checks(self) -> None:
+        """Forget the check runs of an earlier push, but not the comment."""
+        self.checks.clear()
+        self.annotations.clear()
+
     def trouble(self, method: str, target: str) -> Trouble | None:
         """The trouble that is due for a request; it is used up."""
         for trouble in self.troubles:
-            if trouble.method == method and urlsplit(target).path.endswith(trouble.ending):
-                self.troubles.remove(trouble)
+            if trouble.method == method and _ends(urlsplit(target).path, trouble.ending):
+                if not trouble.always:
+                    self.troubles.remove(trouble)
                 return trouble
         return None
 
@@ -209,6 +217,11 @@ class GitHubStandIn:
         return status, run, None
 
 
+def _ends(path: str, ending: str) -> bool:
+    """Whether a path ends so; an ending in a slash stands for any one number after it."""
+    return bool(re.search(rf"{re.escape(ending)}\d+\Z", path)) if ending.endswith("/") else path.endswith(ending)
+
+
 class _Handler(BaseHTTPRequestHandler):
     github: GitHubStandIn
     protocol_version = "HTTP/1.1"
@@ -224,6 +237,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(sent or b"{}")
         headers = {"Content-Type": "application/json"}
         trouble = self.github.trouble(self.command, self.path)
+        if trouble is not None and trouble.late_s:
+            self.github.closing.wait(trouble.late_s)
+            trouble = None if trouble.status == 200 else trouble
         if trouble is None or trouble.done:
             status, value, total = self.github.answer(self.command, self.path, body)
         if trouble is not None:

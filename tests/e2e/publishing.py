@@ -22,7 +22,7 @@ def trigger_of(sha: str = SHA) -> Trigger:
     return Trigger(event="pull_request", repository=REPOSITORY, sha=sha, pull_request=2, ref="topic")
 
 
-def client_of(github: GitHubStandIn, *, patience_s: float = 60.0, timeout_s: int = 20) -> GitHubClient:
+def client_of(github: GitHubStandIn, *, patience_s: float = 60.0, timeout_s: float = 20.0) -> GitHubClient:
     return GitHubClient(
         token="ghs_0123456789",
         repository=REPOSITORY,
