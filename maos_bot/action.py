@@ -26,7 +26,7 @@ from maos_bot.config import SPEC_NAMES, Config, make_config
 from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError, StoreError
 from maos_bot.execution.changes import changed_files
 from maos_bot.execution.environment import child_environment, hide_from_children, secret_values, with_trusted_checkout
-from maos_bot.github.capability import abilities, quota
+from maos_bot.github.capability import abilities, lines, quota
 from maos_bot.github.case import Case, look_into
 from maos_bot.github.checkout import Checkout
 from maos_bot.github.client import API_URL, PATIENCE_S, TIMEOUT_S, GitHubClient
@@ -78,8 +78,8 @@ def _act(env: Mapping[str, str]) -> int:
     case = look_into(trigger, payload, client, stored_run=bool(stored))
     decision = decide(case.trigger, facts=case.facts)
     click.echo(f"maos: {unissuable(decision.reason)}", err=True)
-    if client and (decision.run or decision.publish):
-        _tell_abilities(env, client, case, decision)
+    if decision.run or decision.publish:
+        _tell_abilities(env, workspace, client, case, decision)
     if case.said and decision.answer:
         _react(case, "rocket" if decision.run else "confused" if _refused(case) else "+1")
     if decision.run:
@@ -189,13 +189,15 @@ def _summarise(env: Mapping[str, str], folder: Path, report: RunReport, result: 
     _write_summary(env, made.text + told)
 
 
-def _tell_abilities(env: Mapping[str, str], client: GitHubClient, case: Case, decision: Decision) -> None:
+def _tell_abilities(
+    env: Mapping[str, str], workspace: Path, client: GitHubClient | None, case: Case, decision: Decision
+) -> None:
     """What will be missing and what would mend it, in the log before anything is run."""
     token = _input(env, "github-token")
-    for each in abilities(token=token, left=quota(client), trigger=case.trigger, decision=decision):
-        if each.name != "event":  # its words stand there already
-            mend = f"; {' '.join(each.mend.split())}" if each.mend else ""
-            click.echo(f"maos: {each.name}: {unissuable(each.says)}{mend}", err=True)
+    left = quota(client) if client else None
+    found = abilities(token=token, left=left, trigger=case.trigger, decision=decision)
+    for line in lines((*app.this_machine(workspace), *(each for each in found if each.name != "event"))):
+        click.echo(f"maos: {unissuable(line)}", err=True)
 
 
 def _mask_secrets(env: Mapping[str, str]) -> None:

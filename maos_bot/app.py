@@ -348,6 +348,7 @@ def _going_on(resumption: Resumption) -> GoesOn | None:
 def doctor(cwd: Path, *, as_json: bool) -> int:
     """Show what this machine offers and which limits `auto` becomes, each with its reason."""
     from maos_bot import crewing
+    from maos_bot.github.capability import lines
     from maos_bot.resources.cgroup import cgroups
     from maos_bot.resources.pressure import Gauge
 
@@ -386,10 +387,6 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         ("processes", f"{processes} ({runner.processes_reason})"),
         ("cgroups", f"{groups.version}: {groups.reason}"),
         ("pressure", pressure),
-        *(
-            (f"GitHub {each.name}", f"{each.says}; {' '.join(each.mend.split())}" if each.mend else each.says)
-            for each in github
-        ),
         ("providers", "; ".join(f"{name}: {says}" for name, says in providers.items()) or crewing.NO_KEY),
         *(
             (f"limit {name}", f"{'none' if limit.value is None else f'{limit.value:g}'} ({limit.reason})")
@@ -397,22 +394,43 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         ),
     ):
         click.echo(f"{name:<26}{value}")
+    click.echo("\n".join(("", "On GitHub:", *lines(github, width=25))))
     return ExitCode.OK
 
 
+def this_machine(root: Path) -> Sequence[Ability]:
+    """The runner's size and the providers, as an action says them at its start."""
+    from maos_bot import crewing
+    from maos_bot.github.capability import machine
+
+    return machine(probe(root), crewing.providers_here(root))
+
+
 def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
-    """What the token in the environment is and has left; asked only where there is a token and a repository."""
+    """What the token in the environment is and has left, and in a workflow what its event allows."""
     from maos_bot.github.capability import abilities, quota
     from maos_bot.github.client import API_URL, GitHubClient
+    from maos_bot.github.trigger import read_trigger
+    from maos_bot.github.trust import decide
 
     token = env.get("INPUT_GITHUB-TOKEN") or env.get("GITHUB_TOKEN") or ""
     repository = env.get("GITHUB_REPOSITORY", "")
     left = None
     if token and repository:
-        left = quota(
-            GitHubClient(token=token, repository=repository, api_url=env.get("GITHUB_API_URL") or API_URL, timeout_s=5)
+        address, bundle = (
+            env.get("GITHUB_API_URL") or API_URL,
+            env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE"),
         )
-    return abilities(token=token, left=left, trigger=None, decision=None)
+        client = GitHubClient(token=token, repository=repository, api_url=address, ca_bundle=bundle or "", timeout_s=5)
+        left = quota(client)
+    if not env.get("GITHUB_EVENT_PATH"):
+        return abilities(token=token, left=left, trigger=None, decision=None)
+    try:
+        payload = json.loads(Path(env["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the event file {env['GITHUB_EVENT_PATH']} can't be read: {error}") from error
+    trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), payload, env)
+    return abilities(token=token, left=left, trigger=trigger, decision=decide(trigger, has_token=bool(token)))
 
 
 def local_trigger(root: Path) -> Trigger:

@@ -39,7 +39,7 @@ def publisher_of(
 ) -> Publisher:
     return Publisher(
         trigger_of(sha),
-        client_of(github, **options),  # type: ignore[arg-type]
+        client_of(github, **options),
         workflow_run=WorkflowRun(id="1", number=number, attempt=1, key="0123456789ab"),
         comment_every_s=0.05,
         settle_s=settle_s,

@@ -151,3 +151,25 @@ def test_an_unknown_comment_input_is_an_error(github: GitHubStandIn, tmp_path: P
     done = act(github, tmp_path, PAYLOADS[0], spec="version: 1\ntasks:\n  lint: {run: 'true'}\n", comment="always")
     assert done.returncode == 2
     assert "update, recreate or off" in done.stderr
+
+
+def test_the_doctor_says_of_github_what_the_run_says(github: GitHubStandIn, tmp_path: Path) -> None:
+    done = act(github, tmp_path, PAYLOADS[0], spec="version: 1\ntasks:\n  lint: {run: 'true'}\n")
+    environ = {
+        **os.environ,
+        "GITHUB_EVENT_NAME": "pull_request",
+        "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
+        "GITHUB_API_URL": github.url,
+        "GITHUB_REPOSITORY": REPOSITORY,
+        "GITHUB_TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
+    }
+    command = [sys.executable, "-m", "maos_bot", "doctor"]
+    told = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    ours = " ".join(told.stdout.partition("On GitHub:")[2].split())
+    for line in done.stderr.splitlines():
+        if line.startswith(("maos: token:", "maos: API quota:", "maos: comment:", "maos:     ")):
+            said = " ".join(line.removeprefix("maos:").split())
+            assert said in ours or "ANTHROPIC_API_KEY" in said or said == "env:", said
+    assert "pull-requests: write" in done.stderr
+    assert "990 of 1,000 requests left" in ours
+    assert "runner:" in done.stderr
