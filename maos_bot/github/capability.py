@@ -18,7 +18,7 @@ from maos_bot.model import Trigger
 from maos_bot.resources.runner import Runner
 
 _KEY: Final = "env:\n  ANTHROPIC_API_KEY: ${{ secrets.ANTHROPIC_API_KEY }}"
-_WITH_TOKEN: Final = "with:\n  github-token: ${{ github.token }}"
+_GIVE_IT: Final = "with:\n  github-token: ${{ github.token }}"
 _SECOND_STAGE: Final = """on: # of a second workflow, examples/workflows/fork-safe-report.yml
   workflow_run:
     workflows: [MAOS bot]
@@ -101,7 +101,7 @@ def abilities(
 
 def _abilities(token: str, left: Quota | None, trigger: Trigger | None, decision: Decision | None) -> Iterator[Ability]:
     if not token:
-        yield Ability(name="token", says="none: nothing can be posted", mend=_WITH_TOKEN)
+        yield Ability(name="token", says="none: nothing can be posted", mend=_GIVE_IT)
     else:
         yield Ability(name="token", says=token_kind(token))
         few = left is not None and left.left < FEW
@@ -126,7 +126,7 @@ def _abilities(token: str, left: Quota | None, trigger: Trigger | None, decision
         mend=_write("pull-requests"),
     )
     if token_kind(token).endswith("check runs"):
-        yield Ability(name="checks", says="no: only an app's token makes them", mend=_WITH_TOKEN)
+        yield Ability(name="checks", says="no: only an app's token makes them", mend=_GIVE_IT)
     else:
         checks = "unknown until the first is written; needs the permission below, else the comment has it"
         yield Ability(name="checks", says=checks, mend=_write("checks"))

@@ -68,6 +68,7 @@ class CheckText:
 
 
 TextOf = Callable[[TaskReport], CheckText]
+RunTextOf = Callable[[RunReport], CheckText]
 
 
 @dataclass(slots=True)
@@ -129,7 +130,7 @@ class CheckBoard:
             )
         return None
 
-    def next_run(self, report: RunReport, text: CheckText, *, closing: bool = False) -> Step | None:
+    def next_run(self, report: RunReport, text_of: RunTextOf, *, closing: bool = False) -> Step | None:
         """The next write for the run's own check: its begin, and with `closing` its end."""
         posted = self._posted.get(RUN)
         if RUN in self._given_up or (posted and (posted.completed or not closing)):
@@ -137,7 +138,7 @@ class CheckBoard:
         return self._step(
             RUN,
             name=self._name(report),
-            text=text,
+            text=text_of(report),
             external_id=report.run_id,
             conclusion=run_conclusion(report.status) if closing else "",
             started_at=report.started_at,

@@ -110,6 +110,7 @@ class Publisher:
         self._settle_s = settle_s
         self._looks = 0
         self._last_text = ""
+        self._ended: RunReport | None = None
         self._last_written_at = 0.0
         self._written: dict[Written, int] = {}
         self._check_writes = 0
@@ -163,9 +164,7 @@ class Publisher:
         with self._changed:
             closing = self._deadline is not None
             self._told = self._seen
-            report = self._builder.report(now=time.time()) if self._builder.run_id else None
-            if report is not None and self._more:
-                report = replace(report, more_findings=self._more)
+            report = self._report()
         if report is None:
             if not closing:
                 self._wait(None)
@@ -185,6 +184,19 @@ class Publisher:
         self._wait(max(0.0, self._next_comment_at - time.monotonic()) if waiting else None)
         return True
 
+    def _report(self) -> RunReport | None:
+        """The run as it is now; one that has ended is put together once, as that takes a while where it is large."""
+        if self._ended is not None:
+            return self._ended
+        if not self._builder.run_id:
+            return None
+        report = self._builder.report(now=time.time())
+        if self._more:
+            report = replace(report, more_findings=self._more)
+        if self._deadline is not None and not report.running:
+            self._ended = report
+        return report
+
     def _rest(self) -> None:
         """Let a moment pass, so that a storm of events isn't a storm of reports; the end of the run cuts it short."""
         with self._changed:
@@ -200,7 +212,7 @@ class Publisher:
         A comment that failed comes after the checks at the end: what hangs must not take the time of what works.
         """
         checks = self._checks.open(closing=closing)
-        if checks and self._check(self._board.next_run(report, self._run_text(report))):
+        if checks and self._check(self._board.next_run(report, self._run_text)):
             return True
         late = closing and self._comment.failed
         if not late and self._comment_is_due(closing=closing):
@@ -216,7 +228,7 @@ class Publisher:
     def _write_check(self, report: RunReport, *, closing: bool) -> bool:
         if self._check(self._board.next_task(report, partial(self._task_text, report), closing=closing)):
             return True
-        return closing and self._check(self._board.next_run(report, self._end_text(report), closing=True))
+        return closing and self._check(self._board.next_run(report, self._end_text, closing=True))
 
     def _check(self, step: Step | None) -> bool:
         if step is None:
