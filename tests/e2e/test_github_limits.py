@@ -52,8 +52,12 @@ def sized(size: int, character: str) -> list[Job]:
         return [*failing(count, lines=38, width=width, character=character), said]
 
     two, three = (len(whole_comment(jobs(number))) for number in (2, 3))
-    count = (size - two) // (three - two)
-    made = jobs(count, 1 + size - len(whole_comment(jobs(count))))
+    count = 2 + (size - two) // (three - two)
+    missing = size - len(whole_comment(jobs(count)))
+    if missing < 0:
+        count -= 1
+        missing = size - len(whole_comment(jobs(count)))
+    made = jobs(count, 1 + missing)
     assert len(whole_comment(made)) == size
     return made
 
