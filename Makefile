@@ -4,6 +4,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 PYTEST ?=
 PORT ?= 8400
+IMAGE ?= localhost/maos-bot:latest
 BENCHMARKS ?= $(sort $(basename $(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))))
 NODE_PARTS = $(patsubst %/package-lock.json,%/node_modules/.ready,$(wildcard tests/e2e/*/package-lock.json))
 
@@ -13,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: run test check format lint types imports unit stand-ins chromium bench dashboard example image lock clean help
+.PHONY: run test check format lint types imports unit stand-ins chromium bench dashboard example image docs wheel-check e2e lock clean help
 
 run: $(READY) ## run the shipped example, .maos.yml, and say where the dashboard shows it
 	@maos run || code=$$?; \
@@ -56,9 +57,20 @@ dashboard: $(READY) ## serve the dashboard on PORT (8400)
 example: $(READY) ## run the checks of a real package in three modes and compare (downloads it)
 	python examples/compare_modes.py
 
-image: ## build the action's container image
-	@for engine in docker podman buildah; do command -v $$engine >/dev/null && exec $$engine build -t maos-bot .; done; \
-	echo "make image needs docker, podman or buildah" >&2; exit 1
+image: ## build the action's container image; IMAGE names it, BASE another base
+	@$(or $(PYTHON),python3) container/build.py --tag $(IMAGE) $(if $(BASE),--base $(BASE))
+
+docs: $(READY) .venv/docs/.ready ## build the site of the documents into build/site, warnings are errors
+	python -m docs.site
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+	python docs/check_links.py build/site
+
+wheel-check: $(READY) .venv/release/.ready ## build the package and try it with every Python there is, or those in PYTHONS
+	python requirements/wheel_check.py $(PYTHONS)
+
+e2e: $(READY) stand-ins ## build the image and run it as GitHub would, against the stand-ins
+	@python container/build.py --run --tag $(IMAGE) $(if $(BASE),--base $(BASE))
+	MAOS_IMAGE=$(IMAGE) pytest tests/container $(PYTEST)
 
 lock: $(READY) ## renew the lock files; UPGRADE=1 takes newer versions
 	python requirements/lock.py $(if $(UPGRADE),--upgrade)
@@ -69,7 +81,7 @@ clean: ## remove all that make and the tools made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # A new lock or pyproject.toml installs anew; else nothing is done.
 $(READY): requirements/dev.lock pyproject.toml
@@ -84,9 +96,10 @@ $(READY): requirements/dev.lock pyproject.toml
 	ln -sf "$$site/bin/node" $(BIN)/node && ln -sf "$$site/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
 	@touch $@
 
-.venv/peers/.ready: requirements/peers.lock $(READY)
-	@$(BIN)/python -m venv .venv/peers
-	@.venv/peers/bin/python -m pip install --quiet --require-hashes -r requirements/peers.lock
+# Tools that few need, each group in an environment of its own.
+.venv/%/.ready: requirements/%.lock $(READY)
+	@$(BIN)/python -m venv .venv/$*
+	@.venv/$*/bin/python -m pip install --quiet --require-hashes -r requirements/$*.lock
 	@touch $@
 
 tests/e2e/%/node_modules/.ready: tests/e2e/%/package-lock.json $(READY)

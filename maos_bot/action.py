@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,14 @@ from typing import Final
 
 import click
 
-from maos_bot import app
+from maos_bot import app, carried
 from maos_bot._version import __version__
+from maos_bot.carried import Carried
 from maos_bot.config import SPEC_NAMES, Config, make_config
 from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError, StoreError
 from maos_bot.execution.changes import changed_files
 from maos_bot.execution.environment import child_environment, hide_from_children, secret_values, with_trusted_checkout
+from maos_bot.execution.ownership import give_back
 from maos_bot.github.capability import abilities, lines, quota
 from maos_bot.github.case import Case, look_into
 from maos_bot.github.checkout import Checkout
@@ -38,6 +41,7 @@ from maos_bot.github.stored import claimed_pull_request, ours, read_stored, repo
 from maos_bot.github.trigger import SERVER_URL, read_trigger, read_workflow_run
 from maos_bot.github.trust import Decision, decide
 from maos_bot.granting import ALL_TOOLS, Grant
+from maos_bot.interruption import Interruption
 from maos_bot.model import Task, Trigger
 from maos_bot.reporting import markdown
 from maos_bot.reporting import words as words_of
@@ -58,19 +62,26 @@ OUTPUT_BYTES: Final = 900 * 1024  # all outputs of a job: 1 MB
 def main(environ: Mapping[str, str] | None = None) -> int:
     """Run as the action; the exit code is the run's. What stops it is said in the log and in the job summary."""
     env = os.environ if environ is None else environ
+    workspace = Path(env.get("GITHUB_WORKSPACE") or Path.cwd())
+    began = time.time()
     if environ is None:
         hide_from_children()
     try:
-        _mask_secrets(env)
-        return _act(env)
+        with Interruption() as interruption:
+            _mask_secrets(env)
+            return _act(env, workspace, interruption)
     except MaosError as error:
         click.echo(f"maos: {unissuable(str(error))}", err=True)  # a bad spec's own words are in it
         _write_summary(env, f"MAOS bot stopped:\n\n{fenced(str(error)[:_ERROR_CHARACTERS])}\n")
         return error.exit_code
+    finally:
+        try:
+            give_back(workspace, since=began)
+        except OSError as error:
+            click.echo(f"::warning title=Files of root remain in the workspace::{_escaped(str(error))}")
 
 
-def _act(env: Mapping[str, str]) -> int:
-    workspace = Path(env.get("GITHUB_WORKSPACE") or Path.cwd())
+def _act(env: Mapping[str, str], workspace: Path, interruption: Interruption) -> int:
     payload = _payload(env)
     trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), payload, env)
     client = _client(env, trigger)
@@ -87,7 +98,12 @@ def _act(env: Mapping[str, str]) -> int:
             config = _config(env, workspace, case.command)
             if decision.spec_from == "base":
                 config = stack.enter_context(_beside_secrets(env, config, case.trigger))
-            return _run(env, config, case, decision, client if decision.publish else None)
+            state = carried.admit(workspace, case.trigger, payload, env)
+            try:
+                posting = client if decision.publish else None
+                return _run(env, config, case, decision, posting, interruption=interruption, state=state)
+            finally:
+                state.sign()  # whatever a task made of it
     if decision.publish and client:
         return _publish_stored(env, workspace / stored, case.trigger, client)
     if decision.answer:
@@ -96,13 +112,25 @@ def _act(env: Mapping[str, str]) -> int:
     return ExitCode.OK if trigger.event == "issue_comment" else ExitCode.NOTHING_TO_DO
 
 
-def _run(env: Mapping[str, str], config: Config, case: Case, decision: Decision, client: GitHubClient | None) -> int:
+def _run(
+    env: Mapping[str, str],
+    config: Config,
+    case: Case,
+    decision: Decision,
+    client: GitHubClient | None,
+    *,
+    interruption: Interruption,
+    state: Carried,
+) -> int:
+    if state.refused:
+        click.echo(f"::warning title=Earlier state not used::{_escaped(_refusal(state))}")
     beginning = app.Beginning(trigger=case.trigger, grant=_grant(case, decision))
     job = app.prepare(config, repository=case.trigger.repository, beginning=beginning)
     publisher = _publisher(env, case.trigger, client, case.desk) if client else None
     before = _finished(config, job, case)
     if publisher is not None:
         publisher.add_findings(before.findings)
+    interruption.then(publisher.hurry if publisher else lambda _: None)
     try:
         report = app.execute(
             job,
@@ -120,7 +148,7 @@ def _run(env: Mapping[str, str], config: Config, case: Case, decision: Decision,
     finally:
         result = publisher.close() if publisher is not None else PublishResult()
         _say(result)
-    _summarise(env, config.db.parent, report, result)
+    _summarise(env, config.db.parent, report, result, note=_refusal(state))
     if _input(env, "sarif"):
         (config.root / _input(env, "sarif")).write_text(
             to_sarif(result.standing.open(report.findings), version=__version__), encoding="utf-8"
@@ -176,7 +204,18 @@ def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tup
     return tuple(found)
 
 
-def _summarise(env: Mapping[str, str], folder: Path, report: RunReport, result: PublishResult) -> None:
+def _refusal(state: Carried) -> str:
+    """Why what an earlier run left isn't used; empty where it is, or none was there."""
+    if not state.refused:
+        return ""
+    return (
+        f"The history and cache in {carried.FOLDER} are not used: {state.refused}. They are in {carried.REFUSED} now."
+    )
+
+
+def _summarise(
+    env: Mapping[str, str], folder: Path, report: RunReport, result: PublishResult, *, note: str = ""
+) -> None:
     """The job summary, within what GitHub takes; what has no room even there goes to a file beside the database."""
     path = folder / f"{report.run_id}-rest.md"
     made = markdown.summary(
@@ -186,6 +225,8 @@ def _summarise(env: Mapping[str, str], folder: Path, report: RunReport, result: 
         path.write_text(made.overflow, encoding="utf-8")
     notes = [f"- {inline(problem, limit=600)}" for problem in result.problems[:20]]
     told = "\n".join(("", "", "#### Not posted to GitHub", "", *notes, "")) if notes else "\n"
+    if note:
+        told += f"\n{inline(note, limit=600)}\n"
     _write_summary(env, made.text + told)
 
 

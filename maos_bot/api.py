@@ -156,7 +156,6 @@ class ParallelOrchestrator:
             patch=patch,
             run_id=run_id,
             environ=os.environ,
-            redact=Redactor(secret_values(os.environ)).text,
         )
 
     @property

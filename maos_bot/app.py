@@ -10,7 +10,6 @@ import contextlib
 import gc
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
 from maos_bot.model import BAD_STATES, TOKENS, Estimate, Limit, Plan, Spec, Task, TaskKind, Trigger
 from maos_bot.planning.planner import Improver, TimeBox, make_plan
+from maos_bot.planning.writes import in_writing_order
 from maos_bot.redact import Redactor
 from maos_bot.reporting.report import ReportBuilder, RunReport
 from maos_bot.reporting.terminal import View, open_view
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 _GIT_S: Final = 5.0
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_GC_THRESHOLD: Final = 20_000  # objects: a run keeps most of what it makes, so there is little to be found
 
 
 class Sink(Protocol):
@@ -70,6 +71,7 @@ class Job:
     reasons: Mapping[str, str] = field(default_factory=dict)  # of the tasks that a goal became
     unavailable: Mapping[str, str] = field(default_factory=dict)  # why tasks can't be done here, by their id
     staff: Staff | None = None  # of the agents, where there are any who can work
+    notices: tuple[str, ...] = ()  # what planning changed, in words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +116,7 @@ def prepare(config: Config, *, repository: str = "", beginning: Beginning | None
     if not tasks:
         why = "`maos plan --goal TEXT` asks a model for tasks" if spec.goal else "it has no task"
         raise NothingToDoError(f"{spec.path}: nothing to run: {why}", hint="add a task with `run:`")
+    tasks, ordered = in_writing_order(tasks)
     limits = resolve_limits(spec, config.limits, probe(config.root))
     plan = make_plan(
         tasks,
@@ -127,7 +130,16 @@ def prepare(config: Config, *, repository: str = "", beginning: Beginning | None
         ),
         improver=_solver(config) if config.optimal else None,
     )
-    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan, reasons=reasons, unavailable=unavailable, staff=staff)
+    return Job(
+        spec=spec,
+        tasks=tasks,
+        limits=limits,
+        plan=plan,
+        reasons=reasons,
+        notices=tuple(str(overlap) for overlap in ordered),
+        unavailable=unavailable,
+        staff=staff,
+    )
 
 
 def _solver(config: Config) -> Improver:
@@ -162,11 +174,13 @@ def show_plan(config: Config, *, mermaid: bool = False) -> int:
     elif config.json:
         from maos_bot.reporting.plan_view import plan_json
 
-        _print_json(plan_json(job.plan) | _spend_json(job, config.root))
+        _print_json(plan_json(job.plan) | {"notices": list(job.notices)} | _spend_json(job, config.root))
     else:
         from maos_bot.reporting.plan_view import print_plan
 
-        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=_spend_facts(job, config.root))
+        notices = [("" if place else "ordered", notice) for place, notice in enumerate(job.notices)]
+        more = [*notices, *_spend_facts(job, config.root)]
+        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=more)
     return ExitCode.OK
 
 
@@ -248,7 +262,9 @@ def execute(
     """
     from maos_bot.store.writer import StoreWriter
 
-    run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+    for notice in () if config.quiet else job.notices:
+        click.echo(f"maos: {notice}", err=True)
+    run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + os.urandom(3).hex()
     redactor = Redactor(secret_values(os.environ))
     builder = ReportBuilder()
     with contextlib.ExitStack() as stack:
@@ -265,7 +281,7 @@ def execute(
             for follower in followers:
                 follower.add(event)
 
-        crew = _crew(job, config, run_id, redactor, environ)
+        crew = _crew(job, config, run_id, environ)
         orchestrator = Orchestrator(
             run_id=run_id,
             spec=job.spec,
@@ -283,9 +299,10 @@ def execute(
         )
         lock = resumption.lock if resumption else _lock(database, run_id)
         over = False
+        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         gc.freeze()  # what was loaded so far lives to the end: looking through it again and again frees nothing
         try:
-            asyncio.run(_run(orchestrator))
+            asyncio.run(_run(orchestrator, _signal_handlers()))
             over = True
         finally:
             view.close()
@@ -298,7 +315,7 @@ def execute(
                 lock.release(over=over)
     report = builder.report()
     if not config.quiet:
-        click.echo(f"history: maos show {run_id}; dashboard: maos dashboard, then /runs/{run_id}", err=True)
+        click.echo(f"history: maos show {run_id}\ndashboard: maos dashboard, then /runs/{run_id}", err=True)
     return report
 
 
@@ -308,7 +325,7 @@ def patch_of(config: Config, run_id: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _crew(job: Job, config: Config, run_id: str, redactor: Redactor, environ: Mapping[str, str] | None) -> Crew | None:
+def _crew(job: Job, config: Config, run_id: str, environ: Mapping[str, str] | None) -> Crew | None:
     """Who does the agents' tasks; nobody where there are none that can be done."""
     able = [task for task in job.tasks if task.kind is TaskKind.AGENT and task.id not in job.unavailable]
     if job.staff is None or not able:
@@ -324,7 +341,6 @@ def _crew(job: Job, config: Config, run_id: str, redactor: Redactor, environ: Ma
         patch=config.db.parent / f"{run_id}.patch",
         run_id=run_id,
         environ=own,
-        redact=redactor.text,
     )
 
 
@@ -342,12 +358,13 @@ def _going_on(resumption: Resumption) -> GoesOn | None:
         return None
     from maos_bot.hiring import going_on
 
-    return going_on(resumption.config.root, resumption.run_id, resumption.started, resumption.events)
+    return going_on(resumption.started, resumption.events)
 
 
 def doctor(cwd: Path, *, as_json: bool) -> int:
     """Show what this machine offers and which limits `auto` becomes, each with its reason."""
     from maos_bot import crewing
+    from maos_bot.execution.confinement import confinement
     from maos_bot.github.capability import lines
     from maos_bot.resources.cgroup import cgroups
     from maos_bot.resources.pressure import Gauge
@@ -368,6 +385,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
                 "disk_free_mb": runner.disk_free_mb,
                 "processes_free": runner.processes_free,
                 "cgroups": {"version": groups.version, "writable": groups.writable, "reason": groups.reason},
+                "agent_commands": confinement().words(),
                 "pressure": list(gauge.sources),
                 "memory_floor_mb": gauge.floor_mb,
                 "limits": {name: {"value": limit.value, "reason": limit.reason} for name, limit in limits.items()},
@@ -378,6 +396,11 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         return ExitCode.OK
     pressure = ", ".join(gauge.sources) or "the kernel doesn't tell it: slots aren't scaled by it"
     processes = "unknown" if runner.processes_free is None else f"{runner.processes_free:,} more may be started"
+    from rich.text import Text
+
+    from maos_bot.reporting.page import page, say
+
+    console = page()
     floor = "unknown" if gauge.floor_mb is None else f"below {gauge.floor_mb:.0f} MB left a task is put back"
     for name, value in (
         ("CPUs", f"{runner.cpus:g} ({runner.cpu_reason})"),
@@ -386,6 +409,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         ("disk", f"{_megabytes(runner.disk_free_mb)} free"),
         ("processes", f"{processes} ({runner.processes_reason})"),
         ("cgroups", f"{groups.version}: {groups.reason}"),
+        ("agents' commands", confinement().words()),
         ("pressure", pressure),
         ("providers", "; ".join(f"{name}: {says}" for name, says in providers.items()) or crewing.NO_KEY),
         *(
@@ -393,8 +417,8 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
             for name, limit in limits.items()
         ),
     ):
-        click.echo(f"{name:<26}{value}")
-    click.echo("\n".join(("", "On GitHub:", *lines(github, width=25))))
+        say(console, Text.assemble((f"{name:<26}", "dim"), value))
+    say(console, Text("\n".join(("", "On GitHub:", *lines(github, width=25)))))
     return ExitCode.OK
 
 
@@ -408,7 +432,7 @@ def this_machine(root: Path) -> Sequence[Ability]:
 
 def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
     """What the token in the environment is and has left, and in a workflow what its event allows."""
-    from maos_bot.github.capability import abilities, quota
+    from maos_bot.github.capability import Ability, abilities, quota
     from maos_bot.github.client import API_URL, GitHubClient
     from maos_bot.github.trigger import read_trigger
     from maos_bot.github.trust import decide
@@ -417,12 +441,14 @@ def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
     repository = env.get("GITHUB_REPOSITORY", "")
     left = None
     if token and repository:
-        address, bundle = (
-            env.get("GITHUB_API_URL") or API_URL,
-            env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE"),
-        )
-        client = GitHubClient(token=token, repository=repository, api_url=address, ca_bundle=bundle or "", timeout_s=5)
-        left = quota(client)
+        address = env.get("GITHUB_API_URL") or API_URL
+        bundle = env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or ""
+        try:
+            left = quota(
+                GitHubClient(token=token, repository=repository, api_url=address, ca_bundle=bundle, timeout_s=5)
+            )
+        except ConfigError as error:
+            return [Ability(name="client", says=error.message, mend=error.hint)]
     if not env.get("GITHUB_EVENT_PATH"):
         return abilities(token=token, left=left, trigger=None, decision=None)
     try:
@@ -452,11 +478,29 @@ def local_trigger(root: Path) -> Trigger:
     return Trigger(actor=os.environ.get("USER", ""), sha=sha, ref=ref)
 
 
-async def _run(orchestrator: Orchestrator) -> None:
+def _signal_handlers() -> dict[signal.Signals, Any]:
+    """Who takes the signals that stop a run; asked outside `asyncio.run`, which puts its own in their place."""
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+async def _run(orchestrator: Orchestrator, before: Mapping[signal.Signals, Any]) -> None:
+    """Run with the signals stopping it; those who took them `before` are told of them too, and get them back."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, orchestrator.cancel, f"interrupted by {number.name}")
-    await orchestrator.run()
+
+    def taken(number: signal.Signals) -> None:
+        orchestrator.cancel(f"interrupted by {number.name}")
+        handler = before[number]
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(number, None)
+
+    for number in before:
+        loop.add_signal_handler(number, taken, number)
+    try:
+        await orchestrator.run()
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
@@ -532,7 +576,7 @@ def _view(config: Config, followers: list[Sink], builder: ReportBuilder) -> View
         report=builder.report,
         environ=os.environ,
         quiet=config.quiet,
-        token=secrets.token_hex(16),
+        token=os.urandom(16).hex(),
     )
     followers.append(view)
     return view

@@ -84,21 +84,13 @@ def maos() -> None:
 
 
 @maos.command()
-def init() -> None:
+@click.option("--action", metavar="OWNER/NAME@REF", help="Where the action lives, for the workflow's last line.")
+def init(action: str | None) -> None:
     """Write a starter .maos.yml and workflow, fitted to what this repository holds."""
-    from maos_bot.spec.starter import starter
+    from maos_bot.config import find_root
+    from maos_bot.spec.begin import begin
 
-    for name, text in starter(Path.cwd()):
-        target = Path.cwd() / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with target.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            click.echo(f"kept   {name} (it exists)", err=True)
-        else:
-            click.echo(f"wrote  {name}", err=True)
-    click.echo("next: maos plan, then maos run", err=True)
+    begin(find_root(Path.cwd()), action=action, tell=lambda line: click.echo(line, err=True))
 
 
 @maos.command()
@@ -184,7 +176,7 @@ def history(db: str | None, count: int, status: str | None, estimates: bool, as_
 @maos.command()
 @click.argument("run_id", metavar="RUN", default="latest")
 @_db_option
-@click.option("--task", metavar="ID", help="This task's output.")
+@click.option("--task", metavar="ID", help="This task's output, and an agent's conversation.")
 @click.option("--spec", is_flag=True, help="The spec it was made from.")
 @click.option("--json", "as_json", is_flag=True, help="The object that `maos run --json` printed.")
 def show(run_id: str, db: str | None, task: str | None, spec: bool, as_json: bool) -> int:
@@ -272,6 +264,20 @@ def prune(db: str | None, keep: str, as_json: bool) -> int:
     from maos_bot import records
 
     return records.prune(_database(db), keep=keep, as_json=as_json)
+
+
+@maos.command()
+@click.argument("repository", metavar="OWNER/REPO")
+@_db_option
+@click.option("--names", default="maos*", show_default=True, help="Which artifacts, by name.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def sync(repository: str, db: str | None, names: str, as_json: bool) -> int:
+    """Merge the runs in the artifacts of OWNER/REPO's workflows into the database; takes GITHUB_TOKEN."""
+    import os
+
+    from maos_bot import sync as syncing
+
+    return syncing.sync(_database(db), repository, names=names, environ=os.environ, as_json=as_json)
 
 
 @maos.command("cache")

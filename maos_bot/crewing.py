@@ -161,11 +161,12 @@ def tasks_of_goal(
     """
     if not models.doors:
         raise ConfigError("a goal needs a model, and no provider is configured", hint=KEYS)
+    from maos_bot.agents.change import files_of
     from maos_bot.agents.prompts import shared_prefix
     from maos_bot.agents.repository_map import repository_map
 
     turns = open_turns(spec, models, most_tokens_per_minute)
-    prefix = shared_prefix(repository_map=repository_map(_files(root)))
+    prefix = shared_prefix(repository_map=repository_map(files_of(root)))
     pm = Task(id="plan", agent=goal, report="plan")
     return asyncio.run(ask_for_tasks(spec, pm, models, turns, prefix, lambda _, **__: None))
 
@@ -225,16 +226,7 @@ async def ask_for_tasks(  # noqa: PLR0917 - the parts of one question
         await turns.close()
 
 
-def _files(root: Path) -> list[str]:
-    """What git tracks in `root`; nothing where it is no repository, and the model plans without a map."""
-    from maos_bot.agents.base import files_of
-
-    try:
-        return files_of(root, "HEAD")
-    except ConfigError:
-        return []
-
-
 def with_tasks(spec: Spec, proposal: Proposal) -> Spec:
-    """The spec with the proposed tasks after its own."""
-    return replace(spec, tasks=(*spec.tasks, *proposal.tasks))
+    """The spec with the proposed tasks after its own; they too need its `setup`."""
+    new = [replace(task, needs=tuple(dict.fromkeys((*spec.setup, *task.needs)))) for task in proposal.tasks]
+    return replace(spec, tasks=(*spec.tasks, *new))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -13,9 +13,9 @@ from typing import Final
 import click
 
 from maos_bot import crewing
-from maos_bot.agents.base import change_since, files_of, keep_base, kept_base, snapshot
+from maos_bot.agents.change import change_since, files_of
 from maos_bot.agents.crew import Crew
-from maos_bot.agents.delivery import deliver
+from maos_bot.agents.places import PlaceError
 from maos_bot.agents.planned import PLAN_TITLE, Planned, plan_task
 from maos_bot.agents.project_manager import read_tasks
 from maos_bot.agents.prompts import shared_prefix
@@ -25,9 +25,10 @@ from maos_bot.agents.turns import Turns
 from maos_bot.agents.worktrees import Worktrees
 from maos_bot.config import Config
 from maos_bot.crewing import KEYS, NO_PROVIDER, Models
-from maos_bot.errors import ConfigError, MaosError, NothingToDoError
+from maos_bot.errors import MaosError, NothingToDoError
 from maos_bot.events import RunEvent, RunStarted, TranscriptAdded
-from maos_bot.execution.environment import secret_values
+from maos_bot.execution.confined import AgentCommands
+from maos_bot.execution.environment import child_environment, secret_values
 from maos_bot.granting import Grant, bounded, tools_of
 from maos_bot.model import TOKENS, Budget, Outcome, Spec, Task, TaskKind, TaskState, Trigger
 from maos_bot.models.budget import BudgetError
@@ -41,20 +42,18 @@ PLAN: Final = "plan"  # the report of the task that plans a goal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Staff:
-    """What the agents of one run share: models, one account, the text that all are told, and where they begin."""
+    """What the agents of one run share: models, one account, and the text that all are told."""
 
     models: Models
     turns: Turns
     prefix: str
-    base: str
     planned: Planned | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoesOn:
-    """What a run that died had: the commit its agents began from, and what a model had said for its goal."""
+    """What a run that died had of its goal: what a model had said for it."""
 
-    base: str = ""
     goal_tasks: str = ""
 
 
@@ -84,12 +83,8 @@ def hire(
     """
     grant = grant or Grant()
     models = crewing.models_here(config.root, db=config.db, spec=spec, repository=repository)
-    staff, why = None, refusal(models, grant)
-    if not why:
-        try:
-            staff = staff_of(spec, models, config=config, trigger=trigger, base=goes_on.base if goes_on else "")
-        except ConfigError as error:
-            why = str(error)
+    why = refusal(models, grant)
+    staff = None if why else staff_of(spec, models, config=config, trigger=trigger)
     reasons: Mapping[str, str] = {}
     if spec.goal and goes_on:
         spec = goal_again(spec, goes_on.goal_tasks)
@@ -131,22 +126,16 @@ def _left_out(agents: Sequence[Task], models: Models, grant: Grant, budget: Budg
     return dict.fromkeys(idle, f"none of its tools may be used here, only {', '.join(grant.tools)}")
 
 
-def staff_of(spec: Spec, models: Models, *, config: Config, trigger: Trigger, base: str = "") -> Staff:
-    """What the agents of a run begin with, from the commit `base` (default: the working tree as it is).
-
-    Raises `ConfigError` where there is no commit to begin from.
-    """
+def staff_of(spec: Spec, models: Models, *, config: Config, trigger: Trigger) -> Staff:
+    """What the agents of a run begin with."""
     root = config.root
-    base = base or snapshot(root)
-    since = trigger.base_sha or trigger.sha
-    change = change_since(root, since, base) if since else ""
-    prefix = shared_prefix(repository_map=repository_map(files_of(root, base)), change=change)
+    change = change_since(root, trigger.base_sha or trigger.sha)
+    prefix = shared_prefix(repository_map=repository_map(files_of(root)), change=change)
     per_minute = resolve_limits(spec, config.limits, probe(root))[TOKENS].value
     return Staff(
         models=models,
         turns=crewing.open_turns(spec, models, per_minute),
         prefix=Redactor(secret_values(os.environ)).text(prefix),
-        base=base,
     )
 
 
@@ -171,8 +160,8 @@ def plan_goal(spec: Spec, staff: Staff) -> tuple[Spec, Staff, Mapping[str, str]]
         state, why = TaskState.FAILED, f"{error.fault.value}: {error}"
     except MaosError as error:
         state, why = TaskState.FAILED, str(error)
-    planned.outcome = Outcome(state=state, reason=why, duration_s=time.monotonic() - began)
-    planned.words = _words(reasons, planned.outcome.duration_s)
+    planned.outcome = Outcome(state=state, reason=why)
+    planned.words = _words(reasons, time.monotonic() - began)
     return _with_goal(spec, pm, tasks), replace(staff, planned=planned), reasons
 
 
@@ -191,7 +180,7 @@ def _plan_task(spec: Spec) -> Task:
 
 
 def _with_goal(spec: Spec, pm: Task, tasks: Sequence[Task]) -> Spec:
-    after = [replace(task, needs=(pm.id, *task.needs)) for task in tasks]
+    after = [replace(task, needs=tuple(dict.fromkeys((pm.id, *spec.setup, *task.needs)))) for task in tasks]
     return replace(spec, tasks=(pm, *spec.tasks, *after))
 
 
@@ -200,11 +189,11 @@ def _words(reasons: Mapping[str, str], took_s: float) -> str:
     return "\n".join([*lines, f"Planned before the run began, in {took_s:.1f} s."])
 
 
-def going_on(root: Path, run_id: str, started: RunStarted, events: Iterable[RunEvent]) -> GoesOn:
-    """What the agents of the run that died had: the commit they began from, and the tasks of its goal."""
+def going_on(started: RunStarted, events: Iterable[RunEvent]) -> GoesOn:
+    """What the run that died had of its goal."""
     pm = next((task.id for task in started.tasks if task.name == PLAN_TITLE), "")
     said = [e.text for e in events if isinstance(e, TranscriptAdded) and e.task == pm and e.role == "answered"]
-    return GoesOn(base=kept_base(root, run_id), goal_tasks=said[-1] if said else "")
+    return GoesOn(goal_tasks=said[-1] if said else "")
 
 
 def crew_of(
@@ -216,27 +205,29 @@ def crew_of(
     patch: Path,
     run_id: str,
     environ: Mapping[str, str],
-    redact: Callable[[str], str],
 ) -> Crew:
-    """The agents of a run, in worktrees that begin from the staff's base; what they change is delivered at its end."""
-    root = config.root
-    keep_base(root, run_id, staff.base)
+    """The agents of a run, each in a worktree of its own; what they changed is handed over at its end.
+
+    That is a file `patch`, or with the config's `apply` the working tree.
+    """
     able = [task for task in tasks if task.kind is TaskKind.AGENT]
+    own = child_environment(environ)
+    redactor = Redactor(secret_values(environ))
+    commands = AgentCommands(redactor=redactor, environ=environ)
     places = Worktrees(
-        root,
+        config.root,
         run_id=run_id,
-        base=staff.base,
+        base="",
         order=[task.id for task in able],
-        needs={task.id: task.needs for task in able},
-        make_tools=lambda folder, task: AgentTools(folder, task, redact=redact),
-        environ=environ,
+        needs={task.id: task.needs for task in tasks},
+        make_tools=lambda task, folder: AgentTools(folder, task, commands=commands, redactor=redactor),
+        environ=own,
     )
 
     async def hand_over() -> None:
-        made = await places.result()
-        words = deliver(root, staff.base, made.commit, patch, apply=config.apply)
-        if words:
-            click.echo(words, err=True)
+        commands.close()
+        for line in await handed_over(places, patch, root=config.root, apply=config.apply):
+            click.echo(f"agents: {line}", err=True)
 
     return Crew(
         turns=staff.turns,
@@ -249,3 +240,25 @@ def crew_of(
         prices=staff.models.prices,
         usual_turns=staff.models.turns,
     )
+
+
+async def handed_over(places: Worktrees, patch: Path, *, root: Path, apply: bool) -> list[str]:
+    """Hand the result over, and say in words what became of it; nothing where nothing was changed."""
+    merged = await places.result()
+    if merged is None:
+        return []
+    said = [f"{each.task} is kept in {each.branch or 'its folder'}: {each.why}" for each in merged.kept]
+    if not merged.patch:
+        return said
+    count = len(merged.files)
+    what = f"changed {count} file{'s' if count != 1 else ''}"
+    shown = patch.relative_to(root) if patch.is_relative_to(root) else patch
+    if apply:
+        try:
+            await places.apply()
+            return [*said, f"{what}, taken into the working tree"]
+        except PlaceError as error:
+            said.append(str(error))
+    patch.parent.mkdir(parents=True, exist_ok=True)
+    await places.write_patch(patch)
+    return [*said, f"{what}: `git apply {shown}` takes it in"]

@@ -162,6 +162,7 @@ class Spec:
     path: str
     name: str
     tasks: tuple[Task, ...]
+    setup: tuple[str, ...] = ()  # ids of the tasks that every other one needs
     teams: Mapping[str, Team] = field(default_factory=dict)
     strategy: ParallelStrategy = ParallelStrategy.BALANCED
     mode: ExecutionMode = ExecutionMode.HYBRID

@@ -16,9 +16,11 @@ from typing import TextIO
 import click
 
 from maos_bot.errors import ConfigError, ExitCode
+from maos_bot.events import TranscriptAdded
 from maos_bot.reporting.escape import clean
 from maos_bot.reporting.report import report_of
 from maos_bot.reporting.show_view import print_fits, print_history, print_run
+from maos_bot.reporting.transcript import conversation
 from maos_bot.store.baselines import fits
 from maos_bot.store.db import connect, explain
 from maos_bot.store.export import ExportFormat
@@ -56,6 +58,7 @@ def estimates(db: Path, *, count: int, as_json: bool) -> int:
     return ExitCode.OK
 
 
+_MESSAGE = ("attempt", "turn", "role", "text", "model")
 DEMO_LABEL = "Simulated: "
 _AGE = re.compile(r"(\d{1,5})([hdw])")
 _SECONDS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -93,16 +96,24 @@ def fill(db: Path, *, runs: int) -> int:
 
 
 def show(db: Path, run_id: str, *, task: str | None, as_json: bool, spec: bool = False) -> int:
-    """Print one run, one task's output, or the spec as it was (without secrets)."""
+    """Print one run, one task's conversation and output, or the spec as it was (without secrets)."""
     with contextlib.closing(Queries(db)) as queries:
         found = queries.find(run_id)
         if spec:
             click.echo(clean(queries.spec_text(found)), nl=False)
             return ExitCode.OK
         if task is not None:
-            report = report_of(queries.events(found))
+            events = queries.events(found)
+            report = report_of(events)
             if task not in report.tasks:
                 raise ConfigError(f"run {found} has no task {task!r}", hint=f"it has {', '.join(report.tasks)}")
+            said = [event for event in events if isinstance(event, TranscriptAdded) and event.task == task]
+            if as_json:
+                rows = [{name: getattr(event, name) for name in _MESSAGE} for event in said]
+                click.echo(json.dumps({"transcript": rows}, indent=2, ensure_ascii=False))
+                return ExitCode.OK
+            for piece in conversation(said):
+                click.echo(clean(piece), nl=False)
             for piece in queries.iter_output(found, task):
                 click.echo(clean(piece), nl=False)
             return ExitCode.OK

@@ -1,11 +1,11 @@
 """Which conversation a small task had best be done in: one of its own, or one that has read what it needs (pure).
 
-A worker's conversation is left open when its task was accepted. The next task of the team that only reads may go on in
-it: what was read there is in the provider's cache, so it isn't paid for again, but all that was said there is read
-along in each turn. Which of the two is dearer is reckoned from the model's prices, from what the conversation has read
-of the files that the task names, and from how many turns such tasks take. So how many tasks come to share one
-conversation follows from the figures; no number is set. The wall clock loses nothing: a conversation that is open is
-idle, and no task waits for one.
+A worker's conversation is kept when its task was accepted. A later task of the team that only reads may go on from it:
+what was read there is in the provider's cache, so it isn't paid for again, but all that was said there is read along in
+each turn. Which of the two is dearer is reckoned from the model's prices, from what the conversation has read of the
+files that the task names, and from how many turns such tasks take. So how many tasks come to share a conversation
+follows from the figures; no number is set. The wall clock loses nothing: a conversation is words, from which many can
+go on at once, each their own way; no task waits for another.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from maos_bot.models.prices import Price
 from maos_bot.models.protocol import Answered, Message, Returned, Turn
 from maos_bot.models.sizes import estimated_tokens
 
-CACHED_S: Final = (
-    240.0  # a conversation idle for longer may be out of the provider's cache, which keeps it five minutes
-)
+CACHED_S: Final = 240.0  # unused for longer, it may be out of the cache, which keeps it five minutes
 USUAL_TURNS: Final = 3.0  # of a small task, where none was measured
 READS: Final = frozenset({"read", "search"})
 ATOMIC: Final = "qa"  # the team whose tasks stay apart
@@ -32,14 +30,14 @@ ATOMIC: Final = "qa"  # the team whose tasks stay apart
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
-    """One that is open: what was said, with which tools and model, on top of whose changes, and idle since when."""
+    """One to go on from: what was said, with which tools and model, on top of whose changes, and when it was used."""
 
     messages: tuple[Message, ...]
     tools: tuple[str, ...]
     model: str
     base: frozenset[str]  # tasks whose changes the files have in them
-    tasks: tuple[str, ...]
-    idle_since: float  # seconds on the caller's clock
+    task: str
+    used_at: float  # seconds on the caller's clock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +57,7 @@ def may_share(task: Task, tools: Iterable[str]) -> bool:
 
 def best(
     task: Task,
-    open_ones: Sequence[Conversation],
+    known: Sequence[Conversation],
     *,
     terms: Terms,
     tools: tuple[str, ...],
@@ -70,8 +68,8 @@ def best(
 ) -> tuple[Conversation, float] | None:
     """The conversation in which `task` is expected to cost least, and how many dollars less; None: one of its own."""
     found: tuple[Conversation, float] | None = None
-    for each in open_ones:
-        if (each.tools, each.model, each.base) != (tools, model, base) or now - each.idle_since > CACHED_S:
+    for each in known:
+        if (each.tools, each.model, each.base) != (tools, model, base) or now - each.used_at > CACHED_S:
             continue
         if 2 * size_of(each.messages) > most_tokens:
             continue

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, Protocol
 
-from maos_bot.agents.places import Places
+from maos_bot.agents.batching import READS
+from maos_bot.agents.places import PlaceError, Places
 from maos_bot.agents.planned import Planned
 from maos_bot.agents.team_lead import Setting, TeamLead
 from maos_bot.agents.turns import Payer, Turns
@@ -91,6 +93,8 @@ class Crew:
         self._turns_of = usual_turns or {}
         self._leads: dict[str, TeamLead] = {}
         self._summaries: dict[str, str] = {}
+        self._reading: dict[frozenset[str], asyncio.Lock] = {}
+        self._read_in: dict[frozenset[str], Path] = {}
         self._changed: set[str] = set()  # tasks whose change was taken
         self._below: dict[str, frozenset[str]] = {}  # by task: itself and those before it that changed something
         self._refusal = ""
@@ -146,7 +150,7 @@ class Crew:
                 outcome = finished.result()
             capture.close()
             now = loop.time()
-            duration_s = outcome.duration_s or now - this.begun  # what was planned before took its time then
+            duration_s = now - this.begun
             lead.ended(now, duration_s, outcome)
             ended(replace(outcome, duration_s=duration_s, output_bytes=capture.total, omitted_bytes=capture.omitted))
 
@@ -162,10 +166,8 @@ class Crew:
                 outcome, result = await self._do(lead, payer, capture)
         except TimeoutError:
             return Outcome(state=TaskState.TIMED_OUT, reason=f"timed out after {task.timeout_s:g} s")
-        except BudgetError as error:
-            return Outcome(state=TaskState.SKIPPED, reason=error.message)
-        except ProviderError as error:
-            return Outcome(state=TaskState.FAILED, reason=f"{error.fault.value}: {error}")
+        except (BudgetError, PlaceError, ProviderError) as error:
+            return _broken_off(error)
         if outcome.state is TaskState.SUCCEEDED:
             self._summaries[task.id] = result.summary
         capture.feed(f"{result.summary or outcome.reason}\n".encode("utf-8", "replace"))
@@ -198,12 +200,16 @@ class Crew:
         capture.flush()
         needs = [(need, self._summaries[need]) for need in task.needs if need in self._summaries]
         first = choice.chain[0]
+        price = self._prices.price(first.provider, first.model) if self._prices else None
+        base = self._changes_below(task)
         setting = Setting(
             model=str(first),
-            price=self._prices.price(first.provider, first.model) if self._prices else None,
-            base=self._changes_below(task),
+            price=price,
+            base=base,
+            folder=await self._shared_folder(task, base),
             turns=self._turns_of.get(task.id),
             now=asyncio.get_running_loop().time,
+            unknown=self._prices is not None and price is None,
         )
 
         def note(words: str) -> None:
@@ -225,6 +231,22 @@ class Crew:
         self._below[task.id] = setting.base | ({task.id} & self._changed)
         return outcome, result
 
+    async def _shared_folder(self, task: Task, base: frozenset[str]) -> Path | None:
+        """The folder of all tasks that only read and have the same changes below them; None for any other task."""
+        if task.writes is not None or task.verify or not set(task.tools) <= READS:
+            return None
+        async with self._reading.setdefault(base, asyncio.Lock()):  # whoever comes second finds it filled
+            if base not in self._read_in:
+                self._read_in[base] = await self._places.open(task)
+        return self._read_in[base]
+
     def _changes_below(self, task: Task) -> frozenset[str]:
         """The tasks whose changes are in the files that `task` begins with."""
         return frozenset().union(*(self._below.get(need, frozenset()) for need in task.needs))
+
+
+def _broken_off(error: BudgetError | PlaceError | ProviderError) -> Outcome:
+    if isinstance(error, BudgetError):
+        return Outcome(state=TaskState.SKIPPED, reason=error.message)
+    fault = f"{error.fault.value}: " if isinstance(error, ProviderError) else ""
+    return Outcome(state=TaskState.FAILED, reason=f"{fault}{error}")

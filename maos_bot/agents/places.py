@@ -56,6 +56,14 @@ class Change(Protocol):
     def branch(self) -> str:
         """Where it is kept if it doesn't merge."""
 
+    @property
+    def advice(self) -> str:
+        """What its worker is to know to mend the conflicts."""
+
+
+class PlaceError(Exception):
+    """A place that can't be given, or work that can't be taken out of it; the message says why, for the user."""
+
 
 class RefusedError(Exception):
     """A change that may not be taken (outside `writes`, a link out, `.git`); the message tells the worker why."""

@@ -2,19 +2,20 @@
 
 The queue and `max-concurrent-workers` are the scheduler's; the lead has what a scheduler doesn't know. A result is
 taken where its report fits the schema, its change keeps to `writes` and `verify` passes; else it is sent back: the
-next attempt goes on in the same conversation with what was wrong. Small tasks that share what they read may go on in
+next attempt goes on in the same conversation with what was wrong. Small tasks that share what they read may go on from
 one another's conversation (`maos_bot.agents.batching`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from maos_bot.agents import findings as reports
 from maos_bot.agents import prompts
-from maos_bot.agents.batching import USUAL_TURNS, Conversation, Terms, best, may_share
+from maos_bot.agents.batching import CACHED_S, USUAL_TURNS, Conversation, Terms, best, may_share
 from maos_bot.agents.places import Places, RefusedError
 from maos_bot.agents.worker import Ask, Bounds, Result, Tell, Worker
 from maos_bot.events import ChangeTaken, FindingReported
@@ -54,14 +55,18 @@ class _SentBack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """What decides whether a task may share a conversation: its model and its price, whose changes its files have in
-    them, how many turns it usually takes (None: not known), and the clock."""
+    """What a task is done in: its model and its price, whose changes its files have in them, how many turns it usually
+    takes (None: not known), and the clock. `unknown`: a server's own model, which may not know how to call tools.
+    `folder`: one that it shares with others, as it only reads.
+    """
 
     model: str
     price: Price | None
     base: frozenset[str]
     turns: float | None
     now: Callable[[], float]
+    unknown: bool = False
+    folder: Path | None = None
 
 
 def _dearer(shared: Sequence[float], alone: Sequence[float]) -> bool:
@@ -84,7 +89,7 @@ class TeamLead:
     prefix: str = ""
     bounds: Bounds = field(default_factory=Bounds)
     _back: dict[str, _SentBack] = field(default_factory=dict)
-    _open: list[Conversation] = field(default_factory=list)
+    _known: list[Conversation] = field(default_factory=list)
     _measured: _Measured = field(default_factory=_Measured)
 
     async def attempt(
@@ -99,9 +104,10 @@ class TeamLead:
     ) -> tuple[Outcome, Result]:
         """Have `task` done once, and review it. What is wrong ends as failed, and is told to the next attempt.
 
-        With a `setting` it may go on in a conversation that another task has left open; `note` is told which.
+        With a `setting` it may go on from the conversation of another task; `note` is told which.
         """
-        folder = await self.places.open(task)
+        shared = setting.folder if setting else None
+        folder = shared or await self.places.open(task)
         tools = self.places.tools(task, folder)
         names = tuple(tool.name for tool in tools.tools)
         back = self._back.pop(task.id, None)
@@ -113,7 +119,15 @@ class TeamLead:
             spent.append(answer.usage.usd)
             return answer
 
-        worker = Worker(counted, tools, prefix=self.prefix, bounds=self.bounds, tell=tell)
+        worker = Worker(
+            counted,
+            tools,
+            prefix=self.prefix,
+            bounds=self.bounds,
+            tell=tell,
+            folder=str(folder),
+            words_do=bool(setting and setting.unknown) and task.report != "findings" and task.writes is None,
+        )
         text = prompts.sent_back(back.why) if back else prompts.task_text(task, needs)
         if joined:
             text = prompts.next_task(text)
@@ -121,14 +135,14 @@ class TeamLead:
         result = await worker.work(text, before)
         if result.failed:
             return Outcome(state=TaskState.FAILED, reason=result.failed), result
-        why = await self._review(task, result, tell)
+        why = await self._review(task, result, tell, apart=shared is None)
         if why:
             self._back[task.id] = _SentBack(messages=result.messages, why=why[-_LONGEST:])
             first = next((line for line in why.splitlines() if line.strip()), "")
             return Outcome(state=TaskState.FAILED, reason=f"not accepted: {first[:300]}"), result
         self._measured.turns += result.turns
         if setting and may_share(task, names):
-            self._leave_open(task, names, setting, result, joined)
+            self._keep(task, names, setting, result)
             if None not in spent:
                 costs = self._measured.shared if joined else self._measured.alone
                 costs.append(sum(usd for usd in spent if usd is not None))
@@ -137,14 +151,14 @@ class TeamLead:
     def _join(
         self, task: Task, tools: tuple[str, ...], setting: Setting, note: Callable[[str], None]
     ) -> Conversation | None:
-        """The open conversation that `task` goes on in, taken from the others; None where it has one of its own."""
+        """The conversation that `task` goes on from; None where it has one of its own."""
         measured = self._measured
         if not may_share(task, tools) or _dearer(measured.shared, measured.alone):
             return None
         turns = setting.turns or (measured.turns / measured.accepted if measured.accepted else USUAL_TURNS)
         found = best(
             task,
-            self._open,
+            self._known,
             terms=Terms(price=setting.price, prefix=_tokens(self.prefix), turns=turns),
             tools=tools,
             model=setting.model,
@@ -155,37 +169,40 @@ class TeamLead:
         if found is None:
             return None
         conversation, saved = found
-        self._open.remove(conversation)
-        note(f"goes on in the conversation of {', '.join(conversation.tasks)}: about ${saved:.4f} less than alone")
+        self._known[self._known.index(conversation)] = replace(conversation, used_at=setting.now())
+        note(f"goes on from the conversation of {conversation.task}: about ${saved:.4f} less than alone")
         return conversation
 
-    def _leave_open(
-        self, task: Task, tools: tuple[str, ...], setting: Setting, result: Result, joined: Conversation | None
-    ) -> None:
-        self._open.append(
+    def _keep(self, task: Task, tools: tuple[str, ...], setting: Setting, result: Result) -> None:
+        now = setting.now()
+        self._known = [each for each in self._known if now - each.used_at <= CACHED_S]
+        self._known.append(
             Conversation(
                 messages=result.messages,
                 tools=tools,
                 model=setting.model,
                 base=setting.base,
-                tasks=(*(joined.tasks if joined else ()), task.id),
-                idle_since=setting.now(),
+                task=task.id,
+                used_at=now,
             )
         )
 
-    async def _review(self, task: Task, result: Result, tell: Tell) -> str:
-        """What keeps `result` from being taken; where nothing does, it is taken and told."""
+    async def _review(self, task: Task, result: Result, tell: Tell, *, apart: bool = True) -> str:
+        """What keeps `result` from being taken; where nothing does, it is taken and told.
+
+        A task that isn't `apart` in a folder of its own has nothing to be verified or changed there.
+        """
         found: tuple[reports.Finding, ...] = ()
         if task.report == "findings":
             found, wrong = reports.check(result.findings)
             if wrong:
                 return "the report does not fit its schema:\n" + "\n".join(wrong[:20])
-        if task.verify:
+        if apart and task.verify:
             said = await self.places.verify(task, await self.places.open(task))
             if said:
                 return f"`verify` failed: {task.verify}\n{said}"
         try:
-            change = await self.places.take(task)
+            change = await self.places.take(task) if apart else None
         except RefusedError as error:
             return str(error)
         for each in found:
@@ -208,7 +225,8 @@ class TeamLead:
                 branch=change.branch,
             )
             if change.conflicts:
-                return f"your change conflicts with what others changed in {', '.join(change.conflicts)}"
+                where = ", ".join(change.conflicts)
+                return f"your change conflicts with what others changed in {where}\n{change.advice}"
         return ""
 
     def began(self, at: float) -> None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 _SECRET: Final = re.compile(
     r"(?:^|[_-])(?:TOKENS?|SECRETS?|PAT|PASSPHRASE)(?:[_-]|$)"
@@ -21,6 +22,7 @@ _RUNNER: Final = re.compile(
     r"INPUT_|ACTIONS_(?:RUNTIME|ID_TOKEN_REQUEST|RESULTS|CACHE)_|GITHUB_(?:TOKEN|ENV|OUTPUT|PATH|STEP_SUMMARY|STATE)$"
 )
 _PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
+_IN_URL: Final = re.compile(r"://(?P<user>[^/\s:@]*):(?P<password>[^/\s@]{8,})@")
 _FORWARD: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
 
 
@@ -30,8 +32,11 @@ def is_secret_name(name: str) -> bool:
 
 
 def secret_values(environ: Mapping[str, str]) -> list[str]:
-    """The values of `environ` that a `Redactor` should know."""
-    return [value for name, value in environ.items() if value and is_secret_name(name)]
+    """The values of `environ` that a `Redactor` should know: what a name gives away, and passwords inside of URLs."""
+    named = [value for name, value in environ.items() if value and is_secret_name(name)]
+    in_urls = [match for value in environ.values() for match in _IN_URL.finditer(value)]
+    passwords = [match["password"] for match in in_urls if match["password"] != match["user"]]
+    return [*named, *passwords, *(unquote(each) for each in passwords if "%" in each)]
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:

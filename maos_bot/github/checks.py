@@ -111,13 +111,15 @@ class CheckBoard:
         """How many tasks have none, because there are too many."""
         return max(0, len(report.tasks) - len(self.wanted(report))) if len(report.tasks) > self.max_tasks else 0
 
-    def next_task(self, report: RunReport, text_of: TextOf, *, closing: bool = False) -> Step | None:
-        """The next write for a task's check; with `closing` also for tasks that never ended."""
+    def next_task(
+        self, report: RunReport, text_of: TextOf, *, closing: bool = False, begun: bool = False
+    ) -> Step | None:
+        """The next write for a task's check; with `closing` also for tasks without an end; `begun`: for no new one."""
         wanted = report.tasks.values() if closing and len(report.tasks) <= self.max_tasks else self.wanted(report)
         for task in wanted:
             ended = task.ended or closing
             posted = self._posted.get(task.id)
-            if task.id in self._given_up or (posted and (posted.completed or not ended)):
+            if task.id in self._given_up or (posted and (posted.completed or not ended)) or (begun and not posted):
                 continue
             return self._step(
                 task.id,

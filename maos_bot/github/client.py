@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from maos_bot._version import __version__
@@ -28,6 +29,8 @@ API_URL: Final = "https://api.github.com"
 TIMEOUT_S: Final = 20.0
 PATIENCE_S: Final = 150.0
 
+_URGENT_S: Final = 15.0  # less time than this is left: the runner is ending us
+_URGENT_PAUSE_S: Final = 0.05  # between two writes then; a few dozen in a minute are within GitHub's limits
 _ATTEMPTS: Final = 4
 _T = TypeVar("_T")
 
@@ -154,6 +157,8 @@ class GitHubClient:
     ) -> None:
         if not token:
             raise ConfigError("no GitHub token", hint="pass `github-token: ${{ github.token }}` to the action")
+        if find_spec("github") is None:
+            raise ConfigError("GitHub's client isn't installed", hint="pip install 'maos-bot[github]'")
         if repository.count("/") != 1:
             raise ConfigError(f"{repository!r} is no repository", hint="GITHUB_REPOSITORY is OWNER/NAME")
         self.repository = repository
@@ -170,6 +175,8 @@ class GitHubClient:
 
     def hurry(self, deadline: float) -> None:
         self._deadline = deadline
+        if deadline - time.monotonic() < _URGENT_S:
+            self._pace.quicken(_URGENT_PAUSE_S)
         self._alarm.set()
 
     def ready(self) -> None:

@@ -20,6 +20,10 @@ class Pace:
         self._pause_s = pause_s
         self._written: deque[float] = deque(maxlen=max(most for _, most in WRITES))
 
+    def quicken(self, pause_s: float) -> None:
+        """From now on pause no longer than that; the limits stay. May come from another thread."""
+        self._pause_s = min(self._pause_s, pause_s)
+
     def wait_s(self, now: float) -> float:
         """How long to wait before the next write."""
         times = self._written

@@ -7,6 +7,7 @@ the whole report all the same.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -37,6 +38,8 @@ STRANGERS_PREFIX: Final = "reported: "
 STRANGERS_NOTE: Final = "*As told by the pull request's own run, whose workflow it may have changed.*\n\n"
 SETTLE_S: Final = 1.0  # after the comment's last word, before it is looked for again
 _LOOKS: Final = 3  # whether it still stands
+_JOIN_S: Final = 0.5  # between two looks at how much time is left
+_REQUEST_S: Final = 30.0
 _UNSURE_WRITES: Final = 3  # of the last comment, whose answer never came
 _LEVELS: Final = {"error": "failure", "warning": "warning", "notice": "notice"}
 _FINAL = frozenset({401, 403, 404, 410})  # asking again won't help
@@ -116,6 +119,7 @@ class Publisher:
         self._check_writes = 0
         self._problems: dict[str, str] = {}  # what isn't as it should be, and why: gone when it is mended
         self._deadline: float | None = None
+        self._hurried: float | None = None  # when the runner ends us
         self._changed = threading.Condition()  # guards the builder and the deadline
         self._seen = 0  # events worth a look
         self._told = 0  # those among them that the last report knew
@@ -137,12 +141,12 @@ class Publisher:
 
     def close(self, *, within_s: float = CLOSE_WITHIN_S) -> PublishResult:
         """Post the final state, taking no longer than about `within_s` seconds, and say what was posted."""
-        deadline = time.monotonic() + within_s
-        self._api.hurry(deadline)
         with self._changed:
-            self._deadline = deadline
+            self._deadline = min(time.monotonic() + within_s, self._hurried or math.inf)
             self._changed.notify()
-        self._thread.join(within_s + 30.0)  # a request under way has its own time-out
+        self._api.hurry(self._deadline)
+        while self._thread.is_alive() and time.monotonic() < self._give_up_at():
+            self._thread.join(_JOIN_S)
         if self._thread.is_alive():
             self._problem("publishing", "it did not end in time")
         return PublishResult(
@@ -151,6 +155,20 @@ class Publisher:
             problems=tuple(f"{what}: {why}" for what, why in self._problems.items()),
             standing=self._standing or Standing(),
         )
+
+    def hurry(self, deadline: float) -> None:
+        """The run is being ended from outside, by `deadline` (monotonic): only what was begun is brought to its end."""
+        with self._changed:
+            self._hurried = deadline
+            if self._deadline is not None:
+                self._deadline = min(self._deadline, deadline)
+            self._changed.notify()
+        self._api.hurry(deadline)
+
+    def _give_up_at(self) -> float:
+        """When even a request under way isn't waited for any more; it has its own time-out."""
+        deadline = self._deadline or 0.0
+        return deadline if self._hurried else deadline + _REQUEST_S
 
     def _work(self) -> None:
         try:
@@ -226,7 +244,8 @@ class Publisher:
         return False
 
     def _write_check(self, report: RunReport, *, closing: bool) -> bool:
-        if self._check(self._board.next_task(report, partial(self._task_text, report), closing=closing)):
+        text_of = partial(self._task_text, report)
+        if self._check(self._board.next_task(report, text_of, closing=closing, begun=self._hurried is not None)):
             return True
         return closing and self._check(self._board.next_run(report, self._end_text, closing=True))
 
@@ -291,7 +310,7 @@ class Publisher:
     def _settled(self) -> bool:
         """Whether the comment's last word stands; where an older run has written over it, it is to be written again."""
         sticky = self._sticky
-        if sticky is None or not (self._comment.on and self._final_comment) or self._looks >= _LOOKS:
+        if sticky is None or not (self._comment.on and self._final_comment) or self._hurried or self._looks >= _LOOKS:
             return True
         self._looks += 1
         time.sleep(max(0.0, min(self._last_written_at + self._settle_s, self._deadline or 0.0) - time.monotonic()))

@@ -14,6 +14,7 @@ from typing import Final
 
 from maos_bot.model import Trigger
 from maos_bot.reporting import blocks, mermaid, words
+from maos_bot.reporting.change_blocks import change_block
 from maos_bot.reporting.escape import code, fenced, inline, link, one_line
 from maos_bot.reporting.excerpt import first_bytes
 from maos_bot.reporting.finding_blocks import finding_blocks
@@ -90,6 +91,7 @@ def comment(
         Block(text=blocks.outcome(report)),
         *(Block(text=text, importance=90 - min(place, 9)) for place, text in enumerate(blocks.tables(report))),
         *_findings(report, standing),
+        Block(text=change_block(report), importance=84),
         *_logs(report),
         Block(text=blocks.critical_path(report), importance=60),
         _why(report),
@@ -112,6 +114,7 @@ def summary(
         Block(text=blocks.outcome(report)),
         *(Block(text=text, importance=90 - min(place, 9)) for place, text in enumerate(blocks.tables(report))),
         *_findings(report, standing),
+        Block(text=change_block(report), importance=84),
         Block(text=blocks.critical_path(report), importance=60),
         _picture("What ran when", mermaid.gantt(report), importance=50),
         _picture("What needs what", mermaid.graph_of_report(report), importance=49),

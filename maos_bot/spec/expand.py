@@ -44,7 +44,9 @@ def expand_tasks(
     return tuple(tasks)
 
 
-def make_spec(data: Mapping[str, Any], tasks: tuple[Task, ...], *, path: str, text: str) -> Spec:
+def make_spec(
+    data: Mapping[str, Any], tasks: tuple[Task, ...], *, setup: tuple[str, ...], path: str, text: str
+) -> Spec:
     """The whole spec from validated data and its expanded tasks."""
     given = data.get("limits") or {}
     limits = {name: float(value) for name, value in given.items() if name != "resources" and value is not None}
@@ -53,6 +55,7 @@ def make_spec(data: Mapping[str, Any], tasks: tuple[Task, ...], *, path: str, te
         path=path,
         name=data.get("name") or Path(path).name,
         tasks=tasks,
+        setup=setup,
         teams={name: _team(name, team) for name, team in data.get("teams", {}).items()},
         strategy=ParallelStrategy(data.get("strategy", ParallelStrategy.BALANCED)),
         mode=ExecutionMode(data.get("mode", ExecutionMode.HYBRID)),

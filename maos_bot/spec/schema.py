@@ -193,6 +193,31 @@ class Task(Part):
     )
 
 
+class Step(Part):
+    """A command that prepares what every task needs; cached by content like a task."""
+
+    run: Text = Field(description="Shell script to run.", examples=["npm ci"])
+    name: Text | None = Field(None, description="Title for people; the id by default.")
+    needs: Text | list[Text] = Field([], description="Steps that must end first.", examples=[["venv"]])
+    resources: dict[Name, Quantity] = Field(
+        {}, description="What it holds while it runs: memory-mb, cpu-percent, or pools of `limits.resources`."
+    )
+    estimate: Estimate | None = Field(None, description="What you expect it to take.")
+    inputs: Globs = Field(
+        [], description="Files it depends on: it isn't run while they are unchanged.", examples=[["package-lock.json"]]
+    )
+    outputs: Globs = Field([], description="Files and folders it makes.", examples=[["node_modules"]])
+    cache: bool | None = Field(
+        None, description="Whether an unchanged result is taken instead of running it; by default where it has inputs."
+    )
+    env: Env = Field({}, description=_ENV)
+    shell: Shell | None = Field(None, description=_SHELL)
+    working_directory: Text | None = Field(None, description=_DIRECTORY)
+    timeout_minutes: Minutes | None = Field(None, description=_TIMEOUT)
+    max_attempts: Attempts | None = Field(None, description=_ATTEMPTS)
+    retry_delay_seconds: Seconds | None = Field(None, description=_DELAY)
+
+
 class SpecFile(Part):
     """The task spec of a repository, `.maos.yml`."""
 
@@ -212,6 +237,11 @@ class SpecFile(Part):
     )
     goal: Text | None = Field(None, description="A goal in words that an agent turns into tasks.")
     env: Env = Field({}, description=_ENV)
+    setup: dict[Name, Step] = Field(
+        {},
+        description="Steps that prepare what every task needs, by id; each task waits for all of them.",
+        examples=[{"modules": {"run": "npm ci", "inputs": ["package-lock.json"], "outputs": ["node_modules"]}}],
+    )
     tasks: dict[Name, Task] = Field({}, description="The tasks by id.", examples=[{"lint": {"run": "ruff check ."}}])
 
 

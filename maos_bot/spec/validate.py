@@ -41,6 +41,8 @@ _SYNONYMS: Final = {
     "retries": "use `max-attempts`: the first attempt counts",
     "environment": "did you mean `env`?",
     "cwd": "did you mean `working-directory`?",
+    "before_script": "`setup` steps prepare what every task needs",
+    "install": "`setup` steps prepare what every task needs",
     "with": "give inputs as `env`",
 }
 

@@ -67,8 +67,9 @@ class GitHubStandIn:
         self.permissions: dict[str, str] = {}  # by login; anybody else may read
         self.reactions: list[tuple[int, str]] = []
         self.cancelled: list[int] = []
-        self.closing = threading.Event()
         self.troubles: list[Trouble] = []  # each for one request, the first that fits
+        self.slow_s = 0.0  # before each answer
+        self.stopped = threading.Event()
         stand_in = self
 
         class Handler(_Handler):
@@ -85,7 +86,7 @@ class GitHubStandIn:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.closing.set()
+        self.stopped.set()
         self._server.shutdown()
         self._server.server_close()
         assert kind is not None or not self.faults, "\n".join(self.faults)
@@ -233,12 +234,15 @@ class _Handler(BaseHTTPRequestHandler):
         began = time.monotonic()
         self.path = self.path.removeprefix(self.github.prefix)
         self.github.requests.append((self.command, self.path))
+        if self.github.slow_s and self.github.stopped.wait(self.github.slow_s):
+            self.close_connection = True
+            return
         self.github.faults += request_faults(self.command, self.path, sent, self.headers.get("Content-Type", ""))
         body = json.loads(sent or b"{}")
         headers = {"Content-Type": "application/json"}
         trouble = self.github.trouble(self.command, self.path)
         if trouble is not None and trouble.late_s:
-            self.github.closing.wait(trouble.late_s)
+            self.github.stopped.wait(trouble.late_s)
             trouble = None if trouble.status == 200 else trouble
         if trouble is None or trouble.done:
             status, value, total = self.github.answer(self.command, self.path, body)
@@ -281,7 +285,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "1000000")
         self.end_headers()
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not self.github.closing.wait(0.05):
+        while time.monotonic() < until and not self.github.stopped.wait(0.05):
             try:
                 self.wfile.write(b" ")
             except OSError:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from flask.testing import FlaskClient
 
+from maos_bot.events import FindingReported
 from maos_bot.store.queries import LOST_AFTER_S
-from tests.factories import START, make_run, store_runs
+from tests.factories import PIPELINE, REVIEWERS, START, make_run, store_runs
 from web import create_app
 
 WHOLE = make_run()
@@ -34,6 +35,14 @@ def test_news_are_answered_with_the_parts_and_the_new_number(tmp_path: Path) -> 
     assert f'name="after" value="{CUT[-1].seq}"' in answer.text
     parts = re.findall(r'<\w+ (?:type="hidden" )?id="([\w-]+)"[^>]* hx-swap-oob="true"', answer.text)
     assert parts == ["live-after", "live-note", "run-head", "outcome", "figures", "timeline", "tasks"]
+
+
+def test_findings_come_again_only_where_there_are_new_ones(tmp_path: Path) -> None:
+    cut = make_run(jobs=(*PIPELINE, *REVIEWERS), cut_at=38.0)
+    found = [event.seq for event in cut if isinstance(event, FindingReported)]
+    client = client_at(store_runs(tmp_path / "maos.db", [cut]), cut[-1].at)
+    assert 'id="findings"' not in client.get(f"/runs/{RUN}/live?after={found[-1]}").text
+    assert "Put the refund" in client.get(f"/runs/{RUN}/live?after={found[-1] - 1}").text
 
 
 def test_the_end_of_a_run_stops_the_polling(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def test_figures_of_a_run_equal_those_of_its_report(client: FlaskClient) -> None
         "speedup": said["speedup"],
         "usd": said["usage"]["usd"],
         "memory_mb": said["peak"]["memory_mb"],
+        "cpu_percent": said["peak"]["cpu_percent"],
+        "tokens": sum(value for name, value in said["usage"].items() if name.endswith("_tokens")),
     }
     rows = re.findall(r'<tr role="row" data-task="([^"]+)">(.*?)</tr>', table, re.DOTALL)
     assert [name for name, _ in rows] == list(said["tasks"])
@@ -89,7 +91,7 @@ def test_the_timeline_draws_each_task_with_its_waits_and_its_plan(client: FlaskC
 
 def test_the_list_names_state_branch_commit_and_tasks(client: FlaskClient) -> None:
     page = text(client, "/")
-    for words in ("Failed", "Succeeded", "#412", "feature/x", "c0ffee0", "pull request by mira", "$0.01", "1.5 k"):
+    for words in ("Failed", "Succeeded", "#412", "feature/x", "c0ffee0", "by mira", "$0.01", "1.5 k"):
         assert words in page
     assert page.index("bbbbbb") < page.rindex("aaaaaa")  # newest first in the table
 

@@ -1,0 +1,55 @@
+"""The container's first program after its init: who to be, then `maos` with the container's arguments.
+
+In GitHub Actions it stays root, which the workspace needs: that belongs to the runner's user. Anywhere else it becomes
+the owner of the folder it is in, so that nothing there turns root's. It is no shell script: Debian's shell drops the
+variables of the action's inputs, whose names have hyphens.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+NOBODY_SPECIAL = 1000  # the image's own user
+ALL_USERS = 4294967295  # how many a process sees that is in no user namespace
+
+
+def command(arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    """What `maos` is to do: without arguments the action in Actions, its help elsewhere."""
+    return list(arguments) or ["action" if environ.get("GITHUB_ACTIONS") == "true" else "--help"]
+
+
+def new_user(*, us: int, owner: tuple[int, int], environ: Mapping[str, str], users: int) -> tuple[int, int] | None:
+    """The user and group to become; None to stay. `owner` has the folder, `users` exist in our user namespace."""
+    if us != 0 or environ.get("GITHUB_ACTIONS") == "true":
+        return None
+    if users != ALL_USERS:  # an engine without root: its user 0 is whoever started it
+        return None
+    return owner if owner[0] != 0 else (NOBODY_SPECIAL, NOBODY_SPECIAL)
+
+
+def become(user: int, group: int) -> None:
+    """Be that user for good, with a home that it may write to."""
+    os.setgroups([])
+    os.setgid(group)
+    os.setuid(user)
+    os.environ["HOME"] = "/home/maos" if user == NOBODY_SPECIAL else "/tmp"
+
+
+def main() -> None:
+    """Become who we should be and run the command in this process."""
+    here = Path.cwd().stat()
+    users = int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2])
+    user = new_user(us=os.getuid(), owner=(here.st_uid, here.st_gid), environ=os.environ, users=users)
+    if user:
+        become(*user)
+    sys.argv = ["maos", *command(sys.argv[1:], os.environ)]
+    from maos_bot.cli import main as maos
+
+    maos()
+
+
+if __name__ == "__main__":
+    main()
