@@ -62,9 +62,8 @@ def docker_host(engine: Engine, tmp_path: Path) -> Iterator[str]:
 def base_for_act(engine: Engine, folder: Path) -> str:
     """A base with this machine's certificates: what act has built gets none of them as secrets."""
     bundle = next((OUTER[name] for name in ("SSL_CERT_FILE", "PIP_CERT") if Path(OUTER.get(name, "")).is_file()), "")
-    local = (
-        "localhost/maos-base:" + re.findall(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE)[0]
-    )
+    release = re.findall(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(encoding="utf-8"), re.MULTILINE)
+    local = f"localhost/maos-base:{(release or ['unknown'])[0]}"
     if engine.program == "docker" or engine.command("image", "exists", local).returncode != 0:
         return ""
     folder.mkdir()
