@@ -9,18 +9,32 @@ next turn to send. `utilisation` is the share of the scarcest bucket's rate (and
 Scenes: `known` (the limits are configured), `learned` (they are known from headers alone), `shared` (somebody else
 takes a fifth of the same limits in bursts, which only the headers tell), and, to compare, `unmetered`: the same agents,
 each waiting only for its own `retry-after`.
+
+`sdk` is no simulation: 200 turns of agents go through the run's own way to models (account, rate, retries) and the
+provider's SDK to a loopback server that keeps the same rules, on a clock that is 10 times as fast as ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import heapq
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from benchmarks._provider import Provider as Server
+from benchmarks._provider import blocks_of
 from benchmarks.common import emit
-from maos_bot.resources.token_rate import INPUT, OUTPUT, REQUESTS, Debit, TokenRate
+from maos_bot.agents.turns import Payer, Turns
+from maos_bot.model import Budget, Task
+from maos_bot.models.anthropic import AnthropicProvider
+from maos_bot.models.budget import Ledger
+from maos_bot.models.client import ModelClient, Target
+from maos_bot.models.prices import load_prices
+from maos_bot.models.protocol import Asked, Turn
+from maos_bot.resources.token_rate import INPUT, OUTPUT, REQUESTS, Debit, TokenRate, TokenRates
 
 LIMITS: Final[Mapping[str, float]] = {REQUESTS: 1000.0, INPUT: 80_000.0, OUTPUT: 32_000.0}
 AGENTS: Final = 16
@@ -163,17 +177,85 @@ SCENES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+SDK_TURNS: Final = 200
+SDK_LIMITS: Final[Mapping[str, float]] = {REQUESTS: 1000.0, INPUT: 400_000.0, OUTPUT: 100_000.0}
+_FASTER: Final = 10.0
+_TOKENS: Final = 4000
+
+
+def through_sdk() -> dict[str, float]:
+    """200 turns of one run through the real client: how many were turned away, and how much of the rate was used."""
+    import anthropic  # noqa: F401 - its second of loading is none of the rate's time
+
+    begun = time.monotonic()
+
+    def clock() -> float:
+        return (time.monotonic() - begun) * _FASTER
+
+    rules = Provider(SDK_LIMITS, others=0.0, rng=random.Random(1))
+
+    def wanted(body: Mapping[str, Any]) -> dict[str, float]:
+        size = sum(tokens for _, tokens, _ in blocks_of(body))
+        return {REQUESTS: 1.0, INPUT: float(size), OUTPUT: float(body["max_tokens"])}
+
+    def admit(body: Mapping[str, Any]) -> Mapping[str, str] | None:
+        headers = rules.arrive(wanted(body), clock())
+        return headers if "retry-after" in headers else None
+
+    def over(body: Mapping[str, Any], output: int) -> Mapping[str, str]:
+        asked = wanted(body)
+        return rules.end(asked, {**asked, OUTPUT: float(output)}, clock())
+
+    async def main() -> None:
+        async with Server(
+            lambda _: {"type": "text", "text": "y" * 1600}, delay_s=0.02, admit=admit, over=over
+        ) as server:
+            prices = load_prices()
+            turns = Turns(
+                Ledger(Budget()),
+                prices,
+                lambda report: ModelClient(
+                    {"anthropic": AnthropicProvider(key="loopback", base_url=server.url)},
+                    rates=TokenRates(now=0.0),
+                    prices=prices,
+                    report=report,
+                    clock=clock,
+                    sleep=lambda seconds: asyncio.sleep(seconds / _FASTER),
+                ),
+            )
+            chain = (Target(provider="anthropic", model="claude-sonnet-5-5"),)
+            workers = asyncio.Semaphore(AGENTS)
+
+            async def one(number: int) -> None:
+                payer = Payer(task=Task(id=f"t{number}", agent="ask"), attempt=1, tell=lambda *_, **__: None)
+                asked = Asked(text=f"{number} " + "x" * (4 * _TOKENS))
+                async with workers:
+                    await turns.ask(Turn(model="", messages=(asked,), max_tokens=800, timeout_s=60), chain, payer)
+
+            await asyncio.gather(*(one(number) for number in range(SDK_TURNS)))
+            await turns.close()
+
+    asyncio.run(main())
+    offered = {name: limit * (1 + clock() / 60) for name, limit in SDK_LIMITS.items()}
+    return {
+        "throttled": rules.throttled,
+        "requests": rules.requests,
+        "utilisation": max(rules.used[name] / offered[name] for name in SDK_LIMITS),
+    }
+
+
 def measure(*, seeds: int, seconds: float) -> dict[str, Any]:
     """Every scene with every seed; throttled are summed, of the utilisation the least is given."""
     figures = {
         name: [Scene(**scene, seed=seed).play(seconds) for seed in range(seeds)] for name, scene in SCENES.items()
     }
+    figures["sdk"] = [through_sdk()]
     throttled = {name: int(sum(each["throttled"] for each in runs)) for name, runs in figures.items()}
     utilisation = {name: min(each["utilisation"] for each in runs) for name, runs in figures.items()}
     return {
         "benchmark": "rate",
-        "throttled": throttled["known"],
-        "utilisation": utilisation["known"],
+        "throttled": throttled["sdk"],
+        "utilisation": utilisation["sdk"],
         "throttled_by_scene": throttled,
         "requests_by_scene": {name: int(sum(each["requests"] for each in runs)) for name, runs in figures.items()},
         "utilisation_by_scene": utilisation,

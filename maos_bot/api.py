@@ -16,12 +16,12 @@ import secrets
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from maos_bot.app import NO_PROVIDER, local_trigger
-from maos_bot.config import Config, find_root
+from maos_bot.app import local_trigger
+from maos_bot.config import DATABASE, Config, find_root
 from maos_bot.errors import ConfigError, ExitCode
 from maos_bot.events import ResourceSampled, RunEvent, TaskFinished, TaskStarted
 from maos_bot.execution.environment import secret_values
@@ -39,6 +39,7 @@ from maos_bot.model import (
     Spec,
     TaskKind,
     TaskState,
+    Trigger,
 )
 from maos_bot.planning.parallelism import DependencyAnalyzer, ExecutionPlan
 from maos_bot.planning.planner import make_plan
@@ -50,6 +51,9 @@ from maos_bot.resources.monitor import History, Point
 from maos_bot.resources.runner import probe
 from maos_bot.spec.load import load_spec
 from maos_bot.spec.project import Project, spec_of
+
+if TYPE_CHECKING:
+    from maos_bot.agents.crew import Crew
 
 __all__ = [
     "DependencyAnalyzer",
@@ -101,7 +105,9 @@ class ParallelOrchestrator:
         self._history = History({name: limit.value for name, limit in limits.items()})
         self._held = {}
         demands = {task.id: {AGENTS: 1.0, **task.demand} for task in spec.tasks}
-        unavailable = {task.id: NO_PROVIDER for task in spec.tasks if task.kind is TaskKind.AGENT}
+        trigger = local_trigger(find_root(self._root))
+        run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+        unavailable, crew = self._crew(spec, trigger, run_id)
         with _stored(self._db) as sinks:
 
             def emit(event: RunEvent) -> None:
@@ -111,22 +117,46 @@ class ParallelOrchestrator:
                     sink.add(event)
 
             self._orchestrator = Orchestrator(
-                run_id=time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3),
+                run_id=run_id,
                 spec=spec,
                 tasks=spec.tasks,
                 plan=plan,
                 facts=Facts(unavailable=unavailable),
-                trigger=local_trigger(find_root(self._root)),
+                trigger=trigger,
                 root=self._root,
                 emit=emit,
                 redactor=Redactor(secret_values(os.environ)),
                 environ=os.environ,
+                agents=crew,
             )
             try:
                 finished = await self._orchestrator.run()
             finally:
                 self._orchestrator = None
         return finished.exit_code == ExitCode.OK
+
+    def _crew(self, spec: Spec, trigger: Trigger, run_id: str) -> tuple[Mapping[str, str], Crew | None]:
+        """Why agents' tasks can't be done here, by their id, and who does those that can; goals aren't planned."""
+        if not any(task.kind is TaskKind.AGENT for task in spec.tasks):
+            return {}, None
+        from maos_bot.hiring import crew_of, hire
+
+        config = Config(root=self._root, spec=Path(spec.path), db=self._db or self._root / DATABASE)
+        hired = hire(replace(spec, goal=""), config, trigger=trigger)
+        if hired.staff is None or not any(
+            task.kind is TaskKind.AGENT and task.id not in hired.unavailable for task in spec.tasks
+        ):
+            return hired.unavailable, None
+        patch = config.db.parent / f"{run_id}.patch"
+        return hired.unavailable, crew_of(
+            hired.staff,
+            spec,
+            spec.tasks,
+            config=config,
+            patch=patch,
+            run_id=run_id,
+            environ=os.environ,
+        )
 
     @property
     def report(self) -> RunReport | None:
@@ -194,7 +224,7 @@ class TeamLead:
             "success_rate": sum(each.good for each in shown) / tasks if tasks else None,
             "tasks": tasks,
             "runs": len(shown),
-            "delegation_status": None,
+            "delegation_status": _delegation(shown),
         }
 
     def _tasks_of_runs(self) -> Iterator[list[TaskReport]]:
@@ -212,12 +242,27 @@ class TeamLead:
                     yield ran
 
 
+def _delegation(shown: Sequence[_Shown]) -> dict[str, int] | None:
+    """How often the team's work was sent back and mended; None where no stored run has work of agents."""
+    agents = sum(each.agents for each in shown)
+    if not agents:
+        return None
+    return {
+        "agent_tasks": agents,
+        "sent_back": sum(each.sent_back for each in shown),
+        "mended": sum(each.mended for each in shown),
+    }
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Shown:
     """What one run shows of a team."""
 
     tasks: int
     good: int
+    agents: int
+    sent_back: int  # attempts of agents after the first
+    mended: int  # agents' tasks that were accepted after they had been sent back
     at_once: int
     speedup: float | None  # the sum of its tasks' times over the time in which any of them ran
 
@@ -235,6 +280,9 @@ class _Shown:
         return cls(
             tasks=len(tasks),
             good=sum(task.state in GOOD_STATES for task in tasks),
+            agents=sum(task.kind == TaskKind.AGENT for task in tasks),
+            sent_back=sum(task.attempts - 1 for task in tasks if task.kind == TaskKind.AGENT),
+            mended=sum(task.good and task.attempts > 1 for task in tasks if task.kind == TaskKind.AGENT),
             at_once=most,
             speedup=sum(over - begun for begun, over in known) / busy if busy > 0 else None,
         )

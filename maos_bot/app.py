@@ -10,7 +10,6 @@ import contextlib
 import gc
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
@@ -30,6 +30,7 @@ from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
 from maos_bot.model import BAD_STATES, TOKENS, Estimate, Limit, Plan, Spec, Task, TaskKind, Trigger
 from maos_bot.planning.planner import Improver, TimeBox, make_plan
+from maos_bot.planning.writes import in_writing_order
 from maos_bot.redact import Redactor
 from maos_bot.reporting.report import ReportBuilder, RunReport
 from maos_bot.reporting.terminal import View, open_view
@@ -38,16 +39,20 @@ from maos_bot.resources.runner import probe
 from maos_bot.spec.load import load_spec
 
 if TYPE_CHECKING:
+    from maos_bot.agents.crew import Crew
     from maos_bot.agents.pricing import Spend
     from maos_bot.execution.cache import TaskCache
     from maos_bot.github.capability import Ability
+    from maos_bot.granting import Grant
+    from maos_bot.hiring import GoesOn, Staff
     from maos_bot.resuming import Resumption
     from maos_bot.store.run_lock import RunLock
 
 PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
-NO_PROVIDER: Final = "no model provider configured"
-NO_AGENTS: Final = "this version plans agent tasks, and doesn't run them yet"
 _GIT_S: Final = 5.0
+_MOST_NAMED: Final = 10  # tasks in an error's words
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_GC_THRESHOLD: Final = 20_000  # objects: a run keeps most of what it makes, so there is little to be found
 
 
 class Sink(Protocol):
@@ -65,16 +70,43 @@ class Job:
     limits: Mapping[str, Limit]
     plan: Plan
     reasons: Mapping[str, str] = field(default_factory=dict)  # of the tasks that a goal became
+    unavailable: Mapping[str, str] = field(default_factory=dict)  # why tasks can't be done here, by their id
+    staff: Staff | None = None  # of the agents, where there are any who can work
+    notices: tuple[str, ...] = ()  # what planning changed, in words
 
 
-def prepare(config: Config, *, repository: str = "") -> Job:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beginning:
+    """What a run that is about to begin says of itself to its agents; without a grant they may what the spec says."""
+
+    trigger: Trigger
+    grant: Grant | None = None
+    goes_on: GoesOn | None = None  # of a run that died
+
+
+def prepare(config: Config, *, repository: str = "", beginning: Beginning | None = None) -> Job:
     """Read the spec, choose its tasks and plan them, with the history of `repository` (empty: of runs by hand).
 
+    Only for a `beginning` a model is asked for the tasks of the spec's goal, and agents are made ready.
     Raises `SpecError`, `ConfigError`, or `NothingToDoError`.
     """
     spec = load_spec(config.spec)
     reasons: Mapping[str, str] = {}
-    if config.goal:
+    unavailable: Mapping[str, str] = {}
+    staff: Staff | None = None
+    if beginning and (spec.goal or any(task.kind is TaskKind.AGENT for task in spec.tasks)):
+        from maos_bot.hiring import hire
+
+        hired = hire(
+            spec,
+            config,
+            trigger=beginning.trigger,
+            grant=beginning.grant,
+            repository=repository,
+            goes_on=beginning.goes_on,
+        )
+        spec, reasons, unavailable, staff = hired.spec, hired.reasons, hired.unavailable, hired.staff
+    elif config.goal:
         from maos_bot import crewing
 
         models = crewing.models_here(config.root)
@@ -83,8 +115,9 @@ def prepare(config: Config, *, repository: str = "") -> Job:
         spec, reasons = crewing.with_tasks(spec, proposal), proposal.reasons
     tasks = _chosen(spec.tasks, config.tasks)
     if not tasks:
-        why = "its goal needs an agent, and no model provider is configured" if spec.goal else "it has no task"
+        why = "`maos plan --goal TEXT` asks a model for tasks" if spec.goal else "it has no task"
         raise NothingToDoError(f"{spec.path}: nothing to run: {why}", hint="add a task with `run:`")
+    tasks, ordered = in_writing_order(tasks)
     limits = resolve_limits(spec, config.limits, probe(config.root))
     plan = make_plan(
         tasks,
@@ -98,7 +131,16 @@ def prepare(config: Config, *, repository: str = "") -> Job:
         ),
         improver=_solver(config) if config.optimal else None,
     )
-    return Job(spec=spec, tasks=tasks, limits=limits, plan=plan, reasons=reasons)
+    return Job(
+        spec=spec,
+        tasks=tasks,
+        limits=limits,
+        plan=plan,
+        reasons=reasons,
+        notices=tuple(str(overlap) for overlap in ordered),
+        unavailable=unavailable,
+        staff=staff,
+    )
 
 
 def _solver(config: Config) -> Improver:
@@ -133,25 +175,27 @@ def show_plan(config: Config, *, mermaid: bool = False) -> int:
     elif config.json:
         from maos_bot.reporting.plan_view import plan_json
 
-        _print_json(plan_json(job.plan) | _spend_json(job, config.root))
+        _print_json(plan_json(job.plan) | {"notices": list(job.notices)} | _spend_json(job, config))
     else:
         from maos_bot.reporting.plan_view import print_plan
 
-        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=_spend_facts(job, config.root))
+        notices = [("" if place else "ordered", notice) for place, notice in enumerate(job.notices)]
+        more = [*notices, *_spend_facts(job, config)]
+        print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=more)
     return ExitCode.OK
 
 
-def _spend(job: Job, root: Path) -> Spend | None:
+def _spend(job: Job, config: Config) -> Spend | None:
     """What the plan's agents will use; None where it has none."""
     if not any(task.kind is TaskKind.AGENT for task in job.tasks):
         return None
     from maos_bot import crewing
 
-    return crewing.spend_of(job.tasks, crewing.models_here(root))
+    return crewing.spend_of(job.tasks, crewing.models_here(config.root, db=config.db, spec=job.spec))
 
 
-def _spend_json(job: Job, root: Path) -> dict[str, Any]:
-    spend = _spend(job, root)
+def _spend_json(job: Job, config: Config) -> dict[str, Any]:
+    spend = _spend(job, config)
     if spend is None:
         return {}
     budget = job.spec.budget
@@ -160,8 +204,8 @@ def _spend_json(job: Job, root: Path) -> dict[str, Any]:
     return {"price": price, "budget": caps, "reasons": dict(job.reasons)}
 
 
-def _spend_facts(job: Job, root: Path) -> list[tuple[str, str]]:
-    spend = _spend(job, root)
+def _spend_facts(job: Job, config: Config) -> list[tuple[str, str]]:
+    spend = _spend(job, config)
     if spend is None:
         return []
     from maos_bot.reporting.plan_view import spend_facts
@@ -183,16 +227,21 @@ def run(config: Config, *, resume: str | None = None) -> int:
     `resume` is the run to go on with instead of a new one. Raises `ConfigError` where it can't.
     """
     if resume is None:
-        report = execute(prepare(config), config, trigger=local_trigger(config.root))
+        trigger = local_trigger(config.root)
+        job = prepare(config, beginning=Beginning(trigger=trigger, grant=_local_grant(config)))
+        report = execute(job, config, trigger=trigger)
     else:
         from maos_bot.resuming import check_same_spec, resuming
 
         with resuming(config, resume) as resumption:
-            job = prepare(resumption.config)
+            trigger = resumption.started.trigger
+            beginning = Beginning(trigger=trigger, grant=_local_grant(config), goes_on=_going_on(resumption))
+            job = prepare(resumption.config, beginning=beginning)
             check_same_spec(resumption, job.spec)
-            report = execute(job, resumption.config, trigger=resumption.started.trigger, resumption=resumption)
+            report = execute(job, resumption.config, trigger=trigger, resumption=resumption)
     if config.json:
-        _print_json(report.to_json())
+        patch = patch_of(config, report.run_id)
+        _print_json(report.to_json() | ({"patch": str(patch)} if patch else {}))
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
 
 
@@ -205,15 +254,18 @@ def execute(
     sinks: Sequence[Sink] = (),
     environ: Mapping[str, str] | None = None,
     resumption: Resumption | None = None,
+    finished: Mapping[str, str] = _NOTHING,
 ) -> RunReport:
     """Run a job to its end and return its report. What can't be stored or shown never ends a run: it is said after.
 
-    The tasks' environment is made from `environ` (default: ours). `sinks` get every event beside the database, the
-    terminal and `--events`.
+    `finished` gives, by task, why it needn't run again. The tasks' environment is made from `environ` (default: ours).
+    `sinks` get every event beside the database, the terminal and `--events`.
     """
     from maos_bot.store.writer import StoreWriter
 
-    run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+    for notice in () if config.quiet else job.notices:
+        click.echo(f"maos: {notice}", err=True)
+    run_id = resumption.run_id if resumption else time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + os.urandom(3).hex()
     redactor = Redactor(secret_values(os.environ))
     builder = ReportBuilder()
     with contextlib.ExitStack() as stack:
@@ -230,12 +282,13 @@ def execute(
             for follower in followers:
                 follower.add(event)
 
+        crew = _crew(job, config, run_id, environ)
         orchestrator = Orchestrator(
             run_id=run_id,
             spec=job.spec,
             tasks=job.tasks,
             plan=job.plan,
-            facts=Facts(event=trigger.event, changed=changed, unavailable=_unavailable(job, config.root)),
+            facts=Facts(event=trigger.event, changed=changed, unavailable=job.unavailable, finished=finished),
             trigger=trigger,
             root=config.root,
             emit=emit,
@@ -243,12 +296,14 @@ def execute(
             environ=os.environ if environ is None else environ,
             past=resumption.past if resumption else None,
             cache=_cache(job, config, run_id),
+            agents=crew,
         )
         lock = resumption.lock if resumption else _lock(database, run_id)
         over = False
+        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         gc.freeze()  # what was loaded so far lives to the end: looking through it again and again frees nothing
         try:
-            asyncio.run(_run(orchestrator))
+            asyncio.run(_run(orchestrator, _signal_handlers()))
             over = True
         finally:
             view.close()
@@ -261,18 +316,64 @@ def execute(
                 lock.release(over=over)
     report = builder.report()
     if not config.quiet:
-        click.echo(f"history: maos show {run_id}; dashboard: maos dashboard, then /runs/{run_id}", err=True)
+        click.echo(f"history: maos show {run_id}\ndashboard: maos dashboard, then /runs/{run_id}", err=True)
     return report
+
+
+def patch_of(config: Config, run_id: str) -> Path | None:
+    """The patch of what a run's agents changed; None where there is none, or it was applied."""
+    path = config.db.parent / f"{run_id}.patch"
+    return path if path.is_file() else None
+
+
+def _crew(job: Job, config: Config, run_id: str, environ: Mapping[str, str] | None) -> Crew | None:
+    """Who does the agents' tasks; nobody where there are none that can be done."""
+    able = [task for task in job.tasks if task.kind is TaskKind.AGENT and task.id not in job.unavailable]
+    if job.staff is None or not able:
+        return None
+    from maos_bot.hiring import crew_of
+
+    own = os.environ if environ is None else environ
+    return crew_of(
+        job.staff,
+        job.spec,
+        job.tasks,
+        config=config,
+        patch=config.db.parent / f"{run_id}.patch",
+        run_id=run_id,
+        environ=own,
+    )
+
+
+def _local_grant(config: Config) -> Grant | None:
+    if not config.approve:
+        return None
+    from maos_bot.granting import Grant
+
+    return Grant(approved=True)
+
+
+def _going_on(resumption: Resumption) -> GoesOn | None:
+    """What the agents of a run that died left to go on with; None where it had none."""
+    if not any(task.kind == TaskKind.AGENT for task in resumption.started.tasks):
+        return None
+    from maos_bot.hiring import going_on
+
+    return going_on(resumption.started, resumption.events)
 
 
 def doctor(cwd: Path, *, as_json: bool) -> int:
     """Show what this machine offers and which limits `auto` becomes, each with its reason."""
+    from maos_bot import crewing
+    from maos_bot.execution.confinement import confinement
+    from maos_bot.github.capability import lines
     from maos_bot.resources.cgroup import cgroups
     from maos_bot.resources.pressure import Gauge
 
     root = find_root(cwd)
     runner, groups, gauge = probe(root), cgroups(), Gauge()
     github = _on_github(os.environ)
+    providers = crewing.providers_here(root)
     limits = resolve_limits(Spec(path="", name="", tasks=()), {}, runner)
     if as_json:
         _print_json(
@@ -285,16 +386,22 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
                 "disk_free_mb": runner.disk_free_mb,
                 "processes_free": runner.processes_free,
                 "cgroups": {"version": groups.version, "writable": groups.writable, "reason": groups.reason},
+                "agent_commands": confinement().words(),
                 "pressure": list(gauge.sources),
                 "memory_floor_mb": gauge.floor_mb,
                 "limits": {name: {"value": limit.value, "reason": limit.reason} for name, limit in limits.items()},
                 "github": {each.name: {"says": each.says, "mend": each.mend} for each in github},
-                "providers": [],
+                "providers": providers,
             }
         )
         return ExitCode.OK
     pressure = ", ".join(gauge.sources) or "the kernel doesn't tell it: slots aren't scaled by it"
     processes = "unknown" if runner.processes_free is None else f"{runner.processes_free:,} more may be started"
+    from rich.text import Text
+
+    from maos_bot.reporting.page import page, say
+
+    console = page()
     floor = "unknown" if gauge.floor_mb is None else f"below {gauge.floor_mb:.0f} MB left a task is put back"
     for name, value in (
         ("CPUs", f"{runner.cpus:g} ({runner.cpu_reason})"),
@@ -303,34 +410,54 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         ("disk", f"{_megabytes(runner.disk_free_mb)} free"),
         ("processes", f"{processes} ({runner.processes_reason})"),
         ("cgroups", f"{groups.version}: {groups.reason}"),
+        ("agents' commands", confinement().words()),
         ("pressure", pressure),
-        *(
-            (f"GitHub {each.name}", f"{each.says}; {' '.join(each.mend.split())}" if each.mend else each.says)
-            for each in github
-        ),
-        ("providers", NO_PROVIDER),
+        ("providers", "; ".join(f"{name}: {says}" for name, says in providers.items()) or crewing.NO_KEY),
         *(
             (f"limit {name}", f"{'none' if limit.value is None else f'{limit.value:g}'} ({limit.reason})")
             for name, limit in limits.items()
         ),
     ):
-        click.echo(f"{name:<26}{value}")
+        say(console, Text.assemble((f"{name:<26}", "dim"), value))
+    say(console, Text("\n".join(("", "On GitHub:", *lines(github, width=25)))))
     return ExitCode.OK
 
 
+def this_machine(root: Path) -> Sequence[Ability]:
+    """The runner's size and the providers, as an action says them at its start."""
+    from maos_bot import crewing
+    from maos_bot.github.capability import machine
+
+    return machine(probe(root), crewing.providers_here(root))
+
+
 def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
-    """What the token in the environment is and has left; asked only where there is a token and a repository."""
-    from maos_bot.github.capability import abilities, quota
+    """What the token in the environment is and has left, and in a workflow what its event allows."""
+    from maos_bot.github.capability import Ability, abilities, quota
     from maos_bot.github.client import API_URL, GitHubClient
+    from maos_bot.github.trigger import read_trigger
+    from maos_bot.github.trust import decide
 
     token = env.get("INPUT_GITHUB-TOKEN") or env.get("GITHUB_TOKEN") or ""
     repository = env.get("GITHUB_REPOSITORY", "")
     left = None
     if token and repository:
-        left = quota(
-            GitHubClient(token=token, repository=repository, api_url=env.get("GITHUB_API_URL") or API_URL, timeout_s=5)
-        )
-    return abilities(token=token, left=left, trigger=None, decision=None)
+        address = env.get("GITHUB_API_URL") or API_URL
+        bundle = env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or ""
+        try:
+            left = quota(
+                GitHubClient(token=token, repository=repository, api_url=address, ca_bundle=bundle, timeout_s=5)
+            )
+        except ConfigError as error:
+            return [Ability(name="client", says=error.message, mend=error.hint)]
+    if not env.get("GITHUB_EVENT_PATH"):
+        return abilities(token=token, left=left, trigger=None, decision=None)
+    try:
+        payload = json.loads(Path(env["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the event file {env['GITHUB_EVENT_PATH']} can't be read: {error}") from error
+    trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), payload, env)
+    return abilities(token=token, left=left, trigger=trigger, decision=decide(trigger, has_token=bool(token)))
 
 
 def local_trigger(root: Path) -> Trigger:
@@ -352,10 +479,14 @@ def local_trigger(root: Path) -> Trigger:
     return Trigger(actor=os.environ.get("USER", ""), sha=sha, ref=ref)
 
 
-async def _run(orchestrator: Orchestrator) -> None:
-    """Run with the signals stopping it; whoever took them before is told of them too, and gets them back."""
+def _signal_handlers() -> dict[signal.Signals, Any]:
+    """Who takes the signals that stop a run; asked outside `asyncio.run`, which puts its own in their place."""
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+async def _run(orchestrator: Orchestrator, before: Mapping[signal.Signals, Any]) -> None:
+    """Run with the signals stopping it; those who took them `before` are told of them too, and get them back."""
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def taken(number: signal.Signals) -> None:
         orchestrator.cancel(f"interrupted by {number.name}")
@@ -386,7 +517,9 @@ def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
             import difflib
 
             near = difflib.get_close_matches(name, by_id, n=1)
-            raise ConfigError(f"--task {name}: there is no such task", hint=f"did you mean {near[0]}?" if near else "")
+            known = ", ".join(list(by_id)[:_MOST_NAMED]) + (", ..." if len(by_id) > _MOST_NAMED else "")
+            hint = f"did you mean {near[0]}?" if near else f"there are {known}"
+            raise ConfigError(f"--task {name}: there is no such task", hint=hint)
         todo += found
     chosen: set[str] = set()
     while todo:
@@ -395,22 +528,6 @@ def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
             chosen.add(task_id)
             todo += by_id[task_id].needs
     return tuple(task for task in tasks if task.id in chosen)
-
-
-def _unavailable(job: Job, root: Path) -> dict[str, str]:
-    """Why an agent's task can't run here, by its id."""
-    agents = [task.id for task in job.tasks if task.kind is TaskKind.AGENT]
-    if not agents:
-        return {}
-    from maos_bot import crewing
-
-    models = crewing.models_here(root)
-    why = NO_AGENTS if models.doors else f"{NO_PROVIDER}; {crewing.KEYS}"
-    spend, above = crewing.spend_of(job.tasks, models), job.spec.budget.approve_above_usd
-    if models.doors and spend and above is not None and (spend.usd_p50 is None or spend.usd_p50 > above):
-        price = "an unknown price" if spend.usd_p50 is None else f"${spend.usd_p50:.2f}"
-        why = f"predicted to cost {price}, and `budget.approve-above` is ${above:.2f}: it waits for `/maos approve`"
-    return dict.fromkeys(agents, why)
 
 
 def _database(config: Config) -> Path:
@@ -462,7 +579,7 @@ def _view(config: Config, followers: list[Sink], builder: ReportBuilder) -> View
         report=builder.report,
         environ=os.environ,
         quiet=config.quiet,
-        token=secrets.token_hex(16),
+        token=os.urandom(16).hex(),
     )
     followers.append(view)
     return view

@@ -84,21 +84,13 @@ def maos() -> None:
 
 
 @maos.command()
-def init() -> None:
+@click.option("--action", metavar="OWNER/NAME@REF", help="Where the action lives, for the workflow's last line.")
+def init(action: str | None) -> None:
     """Write a starter .maos.yml and workflow, fitted to what this repository holds."""
-    from maos_bot.spec.starter import starter
+    from maos_bot.config import find_root
+    from maos_bot.spec.begin import begin
 
-    for name, text in starter(Path.cwd()):
-        target = Path.cwd() / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with target.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            click.echo(f"kept   {name} (it exists)", err=True)
-        else:
-            click.echo(f"wrote  {name}", err=True)
-    click.echo("next: maos plan, then maos run", err=True)
+    begin(find_root(Path.cwd()), action=action, tell=lambda line: click.echo(line, err=True))
 
 
 @maos.command()
@@ -148,6 +140,8 @@ def plan(spec: str | None, mermaid: bool, **options: Any) -> int:
 @click.option("--cache-size", metavar="SIZE", help="What the cache may hold (default: 2G).")
 @click.option("--resume", metavar="RUN", help="Go on with a run that died: an id, its unique beginning, or latest.")
 @click.option("--events", metavar="FILE", help="Also write every event as NDJSON to FILE.")
+@click.option("--apply", is_flag=True, help="Take what agents changed into the working tree, if it fits cleanly.")
+@click.option("--approve", is_flag=True, help="Run agents dearer than the spec's budget.approve-above too.")
 @click.option("--quiet", "-q", is_flag=True, help="Show failures and the last line only.")
 def run(spec: str | None, resume: str | None, **options: Any) -> int:
     """Run the tasks of SPEC here."""
@@ -182,7 +176,7 @@ def history(db: str | None, count: int, status: str | None, estimates: bool, as_
 @maos.command()
 @click.argument("run_id", metavar="RUN", default="latest")
 @_db_option
-@click.option("--task", metavar="ID", help="This task's output.")
+@click.option("--task", metavar="ID", help="This task's output, and an agent's conversation.")
 @click.option("--spec", is_flag=True, help="The spec it was made from.")
 @click.option("--json", "as_json", is_flag=True, help="The object that `maos run --json` printed.")
 def show(run_id: str, db: str | None, task: str | None, spec: bool, as_json: bool) -> int:
@@ -272,6 +266,20 @@ def prune(db: str | None, keep: str, as_json: bool) -> int:
     return records.prune(_database(db), keep=keep, as_json=as_json)
 
 
+@maos.command()
+@click.argument("repository", metavar="OWNER/REPO")
+@_db_option
+@click.option("--names", default="maos*", show_default=True, help="Which artifacts, by name.")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+def sync(repository: str, db: str | None, names: str, as_json: bool) -> int:
+    """Merge the runs in the artifacts of OWNER/REPO's workflows into the database; takes GITHUB_TOKEN."""
+    import os
+
+    from maos_bot import sync as syncing
+
+    return syncing.sync(_database(db), repository, names=names, environ=os.environ, as_json=as_json)
+
+
 @maos.command("cache")
 @click.argument("action", type=click.Choice(["list", "verify", "prune", "clear"]), default="list")
 @click.option("--max-size", metavar="SIZE", help="With prune: what may stay, such as 500M (default: 2G).")
@@ -335,6 +343,8 @@ def _config(spec: str | None, options: dict[str, Any]) -> Any:
         quiet=options.get("quiet", False),
         use_cache=not options.get("no_cache"),
         cache_size=options.get("cache_size"),
+        apply=options.get("apply", False),
+        approve=options.get("approve", False),
     )
 
 

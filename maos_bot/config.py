@@ -44,6 +44,8 @@ class Config:
     spec_given: bool = False  # named by the user, not found
     use_cache: bool = True
     cache_bytes: int = CACHE_BYTES  # what the cache may hold
+    apply: bool = False  # what agents changed goes into the working tree
+    approve: bool = False  # agents may cost more than `budget.approve-above`
 
 
 def find_root(start: Path) -> Path:
@@ -100,6 +102,8 @@ def make_config(
     quiet: bool = False,
     use_cache: bool = True,
     cache_size: str | None = None,
+    apply: bool = False,
+    approve: bool = False,
 ) -> Config:
     """A `Config` from what the user gave; relative paths count from `cwd`."""
     spec_path = cwd / spec if spec else find_spec(cwd)
@@ -121,6 +125,8 @@ def make_config(
         spec_given=bool(spec),
         use_cache=use_cache,
         cache_bytes=parse_size(cache_size, "--cache-size") if cache_size else CACHE_BYTES,
+        apply=apply,
+        approve=approve,
     )
 
 

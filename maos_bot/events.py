@@ -155,6 +155,7 @@ class ChangeTaken(RunEvent):
     removed: int = 0
     conflicts: tuple[str, ...] = ()
     branch: str = ""  # where a change that didn't merge is kept
+    patch: str = ""  # as `git diff` writes it; empty where it wasn't kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

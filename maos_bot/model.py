@@ -77,6 +77,15 @@ class TaskKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What a run, a team or a task may spend on models; `None` is no cap."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    approve_above_usd: float | None = None  # of a run alone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class When:
     """The condition under which a task runs; an empty tuple asks nothing."""
 
@@ -113,6 +122,7 @@ class Task:
     writes: tuple[str, ...] | None = None
     verify: str = ""
     model: str = ""
+    budget: Budget = field(default_factory=Budget)
     matrix: Mapping[str, str] = field(default_factory=dict)
     line: int = 0
     column: int = 0
@@ -134,6 +144,7 @@ class Team:
     max_concurrent_workers: int | None = None
     timeout_s: float | None = None
     max_attempts: int | None = None
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,21 +156,13 @@ class Limit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """What a run may spend; `None` is no cap."""
-
-    usd: float | None = None
-    tokens: int | None = None
-    approve_above_usd: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Spec:
     """A whole task spec, validated and expanded. Limits that are absent are `auto`."""
 
     path: str
     name: str
     tasks: tuple[Task, ...]
+    setup: tuple[str, ...] = ()  # ids of the tasks that every other one needs
     teams: Mapping[str, Team] = field(default_factory=dict)
     strategy: ParallelStrategy = ParallelStrategy.BALANCED
     mode: ExecutionMode = ExecutionMode.HYBRID

@@ -27,15 +27,18 @@ OPTIONS = (
 
 
 def main(arguments: list[str]) -> None:
-    """Writes `core.lock`, `dev.lock` (core and the tools), the image's two, and those of peers, e2e and example."""
+    """Writes all lock files: core, dev (core, extras, tools), image, and those that few need."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     core = project["project"]["dependencies"]
+    extras = project["project"]["optional-dependencies"]
     groups = project["dependency-groups"]
     _compile("core.lock", core, arguments)
-    _compile("dev.lock", [*core, *groups["dev"]], arguments, constraint="core.lock")
-    extras = project["project"]["optional-dependencies"]
-    _compile("image.lock", [*core, *extras["anthropic"]], arguments, constraint="dev.lock")
+    whole = [*core, *extras["github"]]
+    _compile("dev.lock", [*whole, *groups["dev"]], arguments, constraint="core.lock")
+    _compile("image.lock", [*whole, *extras["anthropic"]], arguments, constraint="dev.lock")
     _compile("build.lock", ["pip", *project["build-system"]["requires"]], arguments, constraint="dev.lock")
+    _compile("docs.lock", groups["docs"], arguments, constraint="dev.lock")
+    _compile("release.lock", groups["release"], arguments, constraint="dev.lock")
     _compile("e2e.lock", groups["e2e"], arguments)
     _compile("peers.lock", groups["peers"], arguments)
     _compile("../examples/itsdangerous/tools.lock", groups["example"], arguments)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maos_bot.agents.crew import Crew
+from maos_bot.agents.places import Places
 from maos_bot.agents.turns import Turns
 from maos_bot.agents.worker import Bounds
 from maos_bot.model import Budget, Task, Team, Usage
@@ -39,7 +40,7 @@ def finish(summary: str = "done", **more: Any) -> Answer:
 
 
 class Scripted:
-    """Answers each task by its script, found by the task's name in the first message; keeps every turn."""
+    """Answers each task by its script, found by the task's name in the last message that has one; keeps every turn."""
 
     name = "scripted"
 
@@ -51,8 +52,7 @@ class Scripted:
 
     async def answer(self, turn: Turn, on_text: Callable[[str], None] | None = None) -> Answer:  # noqa: ARG002
         self.turns.append(turn)
-        first = turn.messages[0]
-        assert isinstance(first, Asked)
+        first = next(each for each in reversed(turn.messages) if isinstance(each, Asked) and "Task " in each.text)
         script = next((script for task, script in self._scripts.items() if f"Task {task}:" in first.text), [])
         while script:
             said = script.pop(0)
@@ -80,15 +80,17 @@ class Finished:
 class FolderTools:
     """Write and finish."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] = ("write", "finish")) -> None:
         self._folder = folder
         self.finished: Finished | None = None
-        self.tools = tuple(Tool(name=name, description=name, schema={"type": "object"}) for name in ("write", "finish"))
+        self.tools = tuple(Tool(name=name, description=name, schema={"type": "object"}) for name in names)
 
     async def call(self, call: ToolCall) -> ToolResult:
         arguments = call.arguments or {}
         if call.name == "finish":
             self.finished = Finished(arguments["summary"], arguments.get("findings", []))
+        elif call.name == "read":
+            return ToolResult(call_id=call.id, text="line\n" * 3000)
         else:
             (self._folder / arguments["path"]).write_text(arguments["text"])
         return ToolResult(call_id=call.id, text=f"now it reads: {arguments.get('text')}")
@@ -102,6 +104,8 @@ class Taken:
     removed: int = 0
     conflicts: Sequence[str] = ()
     branch: str = ""
+    patch: str = ""
+    advice: str = ""
 
 
 @dataclass
@@ -111,6 +115,7 @@ class Folders:
     root: Path
     opened: dict[str, Path] = field(default_factory=dict)
     closed: bool = False
+    tool_names: Sequence[str] = ("write", "finish")
 
     async def open(self, task: Task) -> Path:
         if task.id not in self.opened:
@@ -119,7 +124,7 @@ class Folders:
         return self.opened[task.id]
 
     def tools(self, task: Task, folder: Path) -> FolderTools:  # noqa: ARG002
-        return FolderTools(folder)
+        return FolderTools(folder, self.tool_names)
 
     async def verify(self, task: Task, folder: Path) -> str:
         process = await asyncio.create_subprocess_shell(
@@ -145,6 +150,9 @@ def crew(
     teams: Mapping[str, Team] | None = None,
     prices: Prices | None = None,
     chain: tuple[Target, ...] = (TARGET,),
+    tool_names: Sequence[str] = ("write", "finish"),
+    reckoned: bool = False,
+    places: Places | None = None,
 ) -> Crew:
     prices = prices or load_prices()
 
@@ -164,9 +172,10 @@ def crew(
     )
     return Crew(
         turns=turns,
-        places=Folders(root),
+        places=places or Folders(root, tool_names=tool_names),
         choose=lambda _: Choice(chain=chain, why="the test says so"),
         teams=teams or {},
         prefix="the shared prefix",
         bounds=bounds,
+        prices=prices if reckoned else None,
     )

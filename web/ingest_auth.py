@@ -16,6 +16,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,6 +79,10 @@ def read_config(path: Path) -> IngestConfig:
     audience = str(table.get("audience", ""))
     if bool(audience) != bool(ids):
         raise ConfigError(f"{path}: audience and repository-ids are needed together")
+    if audience and (find_spec("jwt") is None or find_spec("cryptography") is None):
+        raise ConfigError(
+            f"{path}: workflows' tokens can't be checked: PyJWT isn't installed", hint="pip install 'maos-bot[github]'"
+        )
     if not tokens and not audience:
         raise ConfigError(f"{path}: [ingest] lets nobody in", hint="give tokens, or audience and repository-ids")
     issuer = str(table.get("issuer", GITHUB_ISSUER)).rstrip("/")

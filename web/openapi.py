@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from maos_bot._version import __version__
 from maos_bot.events import EVENT_TYPES
+from web.run_list import SINCES, SORTS, STATES
 
 _ERROR: Final = {
     "type": "object",
@@ -13,7 +14,15 @@ _ERROR: Final = {
     "properties": {"error": {"type": "string"}},
     "additionalProperties": False,
 }
-_TEXT: Final = {"type": "string", "maxLength": 250}
+_TEXT: Final = {"type": "string", "description": "the first 250 characters count"}
+_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
+    "status": {"type": "string", "enum": ["", *(mark.state for mark in STATES)]},
+    "pr": {"type": "string", "pattern": "^#?[0-9]{1,10}$"},
+    "since": {"type": "string", "enum": list(SINCES), "description": "or a day, such as 2026-11-24"},
+    "min": {"type": "string", "pattern": "^[0-9]{1,6}[smhd]?$", "description": "such as 90s; also 1h 30m"},
+    "cost": {"type": "string", "pattern": "^[0-9]{1,6}([.][0-9]{1,4})?$", "description": "in US dollars"},
+    "sort": {"type": "string", "enum": list(SORTS)},
+}
 _MAYBE_NUMBER: Final = {"type": ["number", "null"]}
 _RUN: Final = {
     "type": "object",
@@ -107,7 +116,10 @@ def _get(summary: str, names: tuple[str, ...], answers: dict[str, Any]) -> dict[
     return {
         "get": {
             "summary": summary,
-            "parameters": [{"name": name, "in": "query", "required": False, "schema": _TEXT} for name in names],
+            "parameters": [
+                {"name": name, "in": "query", "required": False, "schema": _PARAMETERS.get(name, _TEXT)}
+                for name in names
+            ],
             "responses": {code: _answer(summary, schema) for code, schema in answers.items()},
         }
     }

@@ -51,7 +51,7 @@ class Reports:
             whole = row.is_complete and kept.events == kept.last_seq
             if not whole and (kept.last_seq, kept.events) != (row.last_seq, row.events):
                 kept.builder, kept.last_seq = ReportBuilder(), 0  # something came late, or is missing
-            for event in queries.iter_events(row.run_id, after_seq=kept.last_seq, with_output=False):
+            for event in queries.iter_events(row.run_id, after_seq=kept.last_seq, with_output=False, with_talk=False):
                 kept.builder.add(event)
             report = kept.builder.report(now=at)
             # What came in since `row` was read is counted then, not now: it is folded again, which changes nothing.

@@ -13,7 +13,7 @@ from web import layers, timeline, words
 from web.run_head import RunHead, head_of
 
 FOLD: Final = 200
-_LETTERS: Final = 20  # what fits into a box
+_LETTERS: Final = 18  # what fits into a box
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from maos_bot.model import RunStatus
 from maos_bot.store.rows import RunRow
@@ -15,9 +17,12 @@ TABS: Final = (
     ("run_resources_page", "Resources"),
     ("run_log", "Log"),
     ("run_events", "Events"),
-    ("run_agents_page", "Teams"),
+    ("run_agents_page", "Agents"),
     ("run_spec", "Spec"),
 )
+
+
+_SHA: Final = re.compile(r"[0-9a-f]{7,64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,23 +39,28 @@ class RunHead:
     sha: str
     pull_request: int | None
     workflow_url: str
+    commit_url: str
+    pull_request_url: str
     started_at: float
     tabs: tuple[tuple[str, str], ...] = TABS
 
 
 def head_of(row: RunRow) -> RunHead:
     """The head for a run of the list."""
+    home = repository_address(row)
     return RunHead(
         run_id=row.run_id,
         name=row.name or row.run_id,
         mark=words.mark(row.status),
         live=row.status == RunStatus.RUNNING,
         last_seq=row.last_seq,
-        trigger=_trigger(row),
+        trigger=trigger_of(row),
         branch=row.branch,
         sha=row.sha,
         pull_request=row.pull_request,
         workflow_url=web_address(row.url),
+        commit_url=f"{home}/commit/{row.sha}" if home and _SHA.fullmatch(row.sha) else "",
+        pull_request_url=f"{home}/pull/{row.pull_request}" if home and row.pull_request is not None else "",
         started_at=row.started_at,
     )
 
@@ -66,7 +76,20 @@ def web_address(url: str) -> str:
     return url if url.startswith(("https://", "http://")) else ""
 
 
-def _trigger(row: RunRow) -> str:
+def repository_address(row: RunRow) -> str:
+    """Where the run's repository is on the web, as far as its workflow run's address says; else nothing."""
+    home, actions, _ = web_address(row.url).partition("/actions/")
+    return home if actions and row.repository and home.endswith(f"/{row.repository}") else ""
+
+
+def file_address(row: RunRow, path: str, line: int) -> str:
+    """Where a line of a file of the run's commit is on the web; nothing where that isn't known."""
+    home = repository_address(row)
+    return f"{home}/blob/{row.sha}/{quote(path)}#L{line}" if home and _SHA.fullmatch(row.sha) else ""
+
+
+def trigger_of(row: RunRow) -> str:
+    """What set the run off, without what stands beside it."""
     if row.pull_request is not None and row.event.startswith("pull_request"):
         return f"by {row.actor}" if row.actor else ""  # the number beside it says the rest
     return trigger_words(row.event, row.actor)

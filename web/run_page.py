@@ -14,6 +14,7 @@ from maos_bot.reporting.report import RunReport, TaskReport
 from maos_bot.store.queries import Queries
 from maos_bot.store.rows import LOST, Baseline, RunRow
 from web import ansi, charts, timeline, words
+from web.findings import Findings, findings_of
 from web.run_head import RunHead, head_of
 
 FAILURES_SHOWN: Final = 5
@@ -138,11 +139,13 @@ class RunPage:
     tokens: int
     peak_memory_mb: float | None
     peak_cpu_percent: float | None
+    saved_s: float | None  # of tasks taken from the cache
     mode: str
     because: str
     budget_usd: float | None
     baseline: Baseline | None
     change: str
+    findings: Findings
     shown: Shown
     about: tuple[tuple[str, str], ...]
 
@@ -181,6 +184,7 @@ def build(queries: Queries, row: RunRow, report: RunReport, *, now: float, choic
         tokens=sum(value for name, value in usage.items() if name.endswith("_tokens")),
         peak_memory_mb=figures["peak"]["memory_mb"],
         peak_cpu_percent=figures["peak"]["cpu_percent"],
+        saved_s=rounded(report.saved_s),
         mode=report.mode,
         because=report.chosen_because,
         budget_usd=report.budget.get("usd"),
@@ -188,6 +192,7 @@ def build(queries: Queries, row: RunRow, report: RunReport, *, now: float, choic
         change=words.change(
             row.wall_s if row.status == RunStatus.SUCCEEDED else None, baseline.wall_s if baseline else None
         ),
+        findings=findings_of(report.findings, row),
         shown=_shown(report, choice, live=row.status == RunStatus.RUNNING),
         about=_about(report, row),
     )

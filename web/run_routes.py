@@ -9,9 +9,11 @@ from flask import Response, abort, redirect, render_template, stream_with_contex
 from htmx_flask import make_response, request  # type: ignore[import-untyped]
 
 from maos_bot.reporting.report import RunReport
+from maos_bot.store import talk
 from maos_bot.store.queries import Queries
 from maos_bot.store.rows import RunRow
 from web import ansi, run_agents, run_graph, run_page, run_resources, run_text, task_page
+from web.conversation import as_text, conversation
 from web.site import find, history, now, number, pages, report_of
 
 STOP_POLLING = 286  # htmx: put this in and don't ask again
@@ -32,7 +34,9 @@ def live(run_id: str) -> Any:
         if row.status == "running" and row.last_seq <= after:
             return Response(status=204)
         page = _overview(queries, row, report_of(queries, row))
-    return make_response(render_template("live.html", page=page), 200 if page.head.live else STOP_POLLING)
+        found = talk.has_findings(queries, row.run_id, after_seq=after)
+    body = render_template("live.html", page=page, found=found)
+    return make_response(body, 200 if page.head.live else STOP_POLLING)
 
 
 @pages.get("/runs/<run_id>/graph")
@@ -122,6 +126,30 @@ def task_tail(run_id: str, task: str) -> Any:
     text = ansi.to_markup("".join(text for _, text in pieces))
     body = render_template("_tail.html", text=text, after=pieces[-1][0] if pieces else after, going=going)
     return make_response(body, 200 if going else STOP_POLLING)
+
+
+@pages.get("/runs/<run_id>/said/<path:task>")
+def task_said(run_id: str, task: str) -> Any:
+    """What attempt `attempt` of an agent's running task said after event number `after`: 204 where that is nothing."""
+    after = number("after", 0)
+    attempt = number("attempt", 1)
+    with history() as queries:
+        row = queries.run(find(queries, run_id))
+        said = conversation(talk.conversation(queries, row.run_id, task, attempt, after_seq=after), after=after)
+        going = row.status == "running" and queries.is_running(row.run_id, task, attempt)
+    if not said.said and going:
+        return Response(status=204)
+    body = render_template("_said_since.html", talk=said, going=going)
+    return make_response(body, 200 if going else STOP_POLLING)
+
+
+@pages.get("/runs/<run_id>/conversation/<path:task>")
+def task_conversation(run_id: str, task: str) -> Any:
+    """The whole conversation of one attempt as plain text."""
+    with history() as queries:
+        full_id = find(queries, run_id)
+        text = "".join(as_text(talk.conversation(queries, full_id, task, number("attempt", 1))))
+    return Response(text, mimetype="text/plain")
 
 
 @pages.get("/runs/<run_id>/log/<path:task>")

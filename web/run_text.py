@@ -10,12 +10,15 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from maos_bot.events import (
+    ChangeTaken,
+    FindingReported,
     RunEvent,
     RunFinished,
     RunStarted,
     TaskFinished,
     TaskReady,
     TaskStarted,
+    TranscriptAdded,
     UsageRecorded,
 )
 from maos_bot.reporting.report import RunReport
@@ -197,6 +200,9 @@ _KINDS: Final[dict[type[RunEvent], str]] = {
     TaskReady: "ready",
     TaskStarted: "started",
     UsageRecorded: "model turn",
+    TranscriptAdded: "message",
+    FindingReported: "finding",
+    ChangeTaken: "change",
     TaskFinished: "ended",
     RunFinished: "run ended",
 }
@@ -214,6 +220,14 @@ def _what(event: RunEvent) -> str:  # noqa: PLR0911 - one for each kind
         case UsageRecorded():
             used = event.usage
             return f"{event.model}: {used.input_tokens} in, {used.output_tokens} out, {words.usd(used.usd)}"
+        case TranscriptAdded():
+            return f"{event.role}: {_shortened(event.text)}"
+        case FindingReported():
+            place = event.path if event.line is None else f"{event.path}:{event.line}"
+            return f"{event.severity}, {place}: {_shortened(event.message)}"
+        case ChangeTaken():
+            said = f"{words.plural(len(event.files), 'file')}, +{event.added} \N{MINUS SIGN}{event.removed}"
+            return f"{said}, in conflict: {', '.join(event.conflicts)}" if event.conflicts else said
         case TaskFinished():
             took = f"after {words.duration(event.duration_s)}" if event.attempt else ""
             again = "" if event.final else "to be tried again"
@@ -221,3 +235,9 @@ def _what(event: RunEvent) -> str:  # noqa: PLR0911 - one for each kind
         case RunFinished():
             return ", ".join(part for part in (event.status, words.duration(event.wall_s), event.reason) if part)
     return ""
+
+
+def _shortened(text: str, most: int = 120) -> str:
+    """A text's first line, or what of it fits."""
+    line = ansi.plain(text[: 4 * most]).strip().partition("\n")[0]
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -11,7 +11,7 @@ from maos_bot.model import RunStatus
 from maos_bot.store.queries import Queries
 from maos_bot.store.rows import LOST, Baseline, RunFilter, RunRow, RunSort
 from web import charts, words
-from web.run_head import trigger_words
+from web.run_head import trigger_of
 from web.run_list import SINCES, SORTS, STATES, Form
 
 PAGE_SIZE: Final = 50
@@ -100,6 +100,12 @@ class RunsPage:
         return self.form.is_filtered
 
     @property
+    def more_open(self) -> bool:
+        """Whether one of the filters is used that are folded away."""
+        form = self.form
+        return any((form.repo, form.pr, form.min, form.cost, form.sort)) or bool(self.problems)
+
+    @property
     def is_later_page(self) -> bool:
         return bool(self.form.before)
 
@@ -171,7 +177,7 @@ def _line(row: RunRow, baseline: Baseline | None, now: float) -> Line:
         name=row.name or row.run_id,
         mark=words.mark(row.status),
         repository=row.repository,
-        trigger=trigger_words(row.event, row.actor),
+        trigger=trigger_of(row),
         branch=row.branch,
         pull_request=row.pull_request,
         sha=row.sha,

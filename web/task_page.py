@@ -1,4 +1,5 @@
-"""What the page of a task within a run shows: how it went, why it waited, its attempts and its log."""
+"""What the page of a task within a run shows: how it went, why it waited, its attempts, its log; of an agent's task
+also what was said, found and changed."""
 
 from __future__ import annotations
 
@@ -8,17 +9,21 @@ from typing import Final
 
 from markupsafe import Markup
 
+from maos_bot.events import ChangeTaken
 from maos_bot.model import TaskState, Usage
 from maos_bot.reporting.report import RunReport, TaskReport
-from maos_bot.store import insight
+from maos_bot.store import insight, talk
 from maos_bot.store.queries import Queries
 from maos_bot.store.rows import RunRow
 from web import ansi, words
-from web.run_page import tail
+from web.conversation import Conversation, conversation
+from web.findings import Findings, findings_of
+from web.run_page import rounded, tail
 from web.run_text import found_lines
 from web.tasks_page import STRIP, SparkBar, spark
 from web.timeline import waited_words
 
+PATCH_LIMIT: Final = 128 * 1024  # characters of a patch on the page
 LOG_LIMIT: Final = 256 * 1024  # characters of a log on the page; the plain text has all of it
 
 
@@ -57,6 +62,21 @@ class Log:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChangeView:
+    """A change an agent made; `lines` are those of its patch, each with its kind, and `left_out` how many are not
+    shown."""
+
+    commit: str
+    files: tuple[str, ...]
+    added: int
+    removed: int
+    conflicts: tuple[str, ...]
+    branch: str
+    lines: tuple[tuple[str, str], ...]
+    left_out: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TaskPage:
     """Everything that `task.html` shows."""
 
@@ -82,6 +102,11 @@ class TaskPage:
     local_command: str
     repository: str
     usage: Usage
+    kind: str
+    attempt: int | None  # whose log and conversation are shown
+    findings: Findings
+    talk: Conversation | None
+    changes: tuple[ChangeView, ...]
     bars: tuple[SparkBar, ...]
     query: str
     found: tuple[tuple[int, Markup], ...]
@@ -130,9 +155,9 @@ def build(
                 shown=one.attempt == shown and len(numbers) > 1,
                 reason=one.reason,
                 started_s=one.started_s,
-                duration_s=one.duration_s,
-                cpu_s=one.cpu_s,
-                peak_memory_mb=one.peak_memory_mb,
+                duration_s=rounded(one.duration_s),
+                cpu_s=rounded(one.cpu_s),
+                peak_memory_mb=rounded(one.peak_memory_mb),
                 exit_code=one.exit_code,
             )
             for one in task.attempt_list
@@ -145,12 +170,50 @@ def build(
         local_command=shlex.join(["maos", "run", *([report.spec_path] if report.spec_path else []), "--task", task.id]),
         repository=row.repository,
         usage=task.usage,
+        kind=task.kind,
+        attempt=shown,
+        findings=findings_of(task.findings, row),
+        talk=_talk(queries, run_id, task, shown),
+        changes=_changes(queries, run_id, task, shown),
         bars=spark(past),
         query=query,
         found=tuple(found),
         found_count=count,
         last_seq=row.last_seq,
     )
+
+
+def _talk(queries: Queries, run_id: str, task: TaskReport, attempt: int | None) -> Conversation | None:
+    if task.kind != "agent" or attempt is None:
+        return None
+    return conversation(talk.conversation(queries, run_id, task.id, attempt))
+
+
+def _changes(queries: Queries, run_id: str, task: TaskReport, attempt: int | None) -> tuple[ChangeView, ...]:
+    if task.kind != "agent" or attempt is None:
+        return ()
+    return tuple(_change(one) for one in talk.changes(queries, run_id, task.id, attempt))
+
+
+def _change(change: ChangeTaken) -> ChangeView:
+    lines = ansi.plain(change.patch[:PATCH_LIMIT]).splitlines()
+    more = change.patch.count("\n", PATCH_LIMIT)
+    return ChangeView(
+        commit=change.commit,
+        files=change.files,
+        added=change.added,
+        removed=change.removed,
+        conflicts=change.conflicts,
+        branch=change.branch,
+        lines=tuple((_kind_of(line), line) for line in lines),
+        left_out=more,
+    )
+
+
+def _kind_of(line: str) -> str:
+    if line.startswith(("diff --git ", "index ", "--- ", "+++ ")):
+        return "file"
+    return {"+": "add", "-": "del", "@": "hunk"}.get(line[:1], "")
 
 
 def _headline(task: TaskReport) -> str:

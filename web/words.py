@@ -32,7 +32,7 @@ _MARKS: Final = {
     mark.state: mark
     for mark in (
         Mark(state="pending", word="Waiting", icon="dots"),
-        Mark(state="ready", word="Ready", icon="dots"),
+        Mark(state="ready", word="Ready", icon="circle"),
         Mark(state="running", word="Running", icon="ring"),
         Mark(state="succeeded", word="Succeeded", icon="check"),
         Mark(state="failed", word="Failed", icon="cross"),
@@ -51,6 +51,21 @@ _MARKS: Final = {
 def mark(state: str) -> Mark:
     """The mark of a task state or a run status; one we don't know keeps its own name."""
     return _MARKS.get(state) or Mark(state="other", word=state or "Unknown", icon="question")
+
+
+_SEVERITIES: Final = {
+    mark.state: mark
+    for mark in (
+        Mark(state="error", word="Error", icon="cross"),
+        Mark(state="warning", word="Warning", icon="warning"),
+        Mark(state="notice", word="Notice", icon="note"),
+    )
+}
+
+
+def severity(level: str) -> Mark:
+    """The mark of a finding's weight."""
+    return _SEVERITIES.get(level) or Mark(state="other", word=level or "Unknown", icon="question")
 
 
 def counts_of(tasks: Mapping[TaskState, int]) -> tuple[tuple[Mark, int], ...]:

@@ -56,6 +56,18 @@ class Change(Protocol):
     def branch(self) -> str:
         """Where it is kept if it doesn't merge."""
 
+    @property
+    def patch(self) -> str:
+        """It as `git diff` writes it, for people: binary files are named alone, a long one is cut."""
+
+    @property
+    def advice(self) -> str:
+        """What its worker is to know to mend the conflicts."""
+
+
+class PlaceError(Exception):
+    """A place that can't be given, or work that can't be taken out of it; the message says why, for the user."""
+
 
 class RefusedError(Exception):
     """A change that may not be taken (outside `writes`, a link out, `.git`); the message tells the worker why."""

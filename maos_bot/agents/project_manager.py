@@ -15,6 +15,7 @@ from maos_bot.agents.prompts import as_data
 from maos_bot.errors import MaosError, SpecError
 from maos_bot.model import Spec, Task
 from maos_bot.models.protocol import Answer, Answered, Asked, Message, Turn
+from maos_bot.planning.writes import common_pattern
 from maos_bot.spec.load import parse_spec
 
 MOST_TASKS: Final = 12
@@ -92,12 +93,20 @@ def read_tasks(text: str, spec: Spec, *, most: int = MOST_TASKS) -> tuple[tuple[
     ]
     stubs = {name: {"run": "true", "needs": list(task.needs)} for name, task in old.items() if name not in given}
     try:
-        checked = parse_spec(json.dumps({"tasks": {**stubs, **tasks}}), path="tasks")
+        checked = parse_spec(json.dumps({**_surroundings(spec), "tasks": {**stubs, **tasks}}), path="tasks")
     except SpecError as error:
         return (), {}, problems + [f"{each.message}; {each.hint}" for each in error.problems]
     new = tuple(task for task in checked.tasks if task.id in given)
     problems += _shape_problems(new, spec)
     return new, {name: str(row.get("why", "")) for name, row in given.items()}, problems
+
+
+def _surroundings(spec: Spec) -> dict[str, Any]:
+    """What a spec says of its teams' and all other tasks: it holds for those of a goal too."""
+    from ruamel.yaml import YAML
+
+    said = YAML(typ="safe", pure=True).load(spec.text) if spec.text else {}
+    return {key: said[key] for key in ("teams", "defaults", "limits") if key in said}
 
 
 def _shape_problems(tasks: Sequence[Task], spec: Spec) -> list[str]:
@@ -131,24 +140,9 @@ def _shape_problems(tasks: Sequence[Task], spec: Spec) -> list[str]:
         for other in tasks[number + 1 :]:
             if one.id in above[other.id] or other.id in above[one.id]:
                 continue
-            if clash := _clash(one.writes or (), other.writes or ()):
+            if clash := common_pattern(one.writes or (), other.writes or ()):
                 problems.append(f"{one.id} and {other.id} both write {clash}: let one need the other")
     return problems
-
-
-def _clash(ones: Sequence[str], others: Sequence[str]) -> str:
-    """A pattern of `ones` that may name a file that `others` name too: by their parts before the first wildcard."""
-    for one in ones:
-        for other in others:
-            a, b = _fixed(one), _fixed(other)
-            if a == b or (a != one and b.startswith(a)) or (b != other and a.startswith(b)):
-                return one
-    return ""
-
-
-def _fixed(pattern: str) -> str:
-    ends = [place for sign in "*?[" if (place := pattern.find(sign)) >= 0]
-    return pattern[: min(ends)] if ends else pattern
 
 
 def _commands(spec: Spec) -> list[str]:

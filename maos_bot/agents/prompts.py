@@ -59,6 +59,14 @@ def task_text(task: Task, needs: Sequence[tuple[str, str]] = ()) -> str:
     return "\n".join(lines)
 
 
+def next_task(text: str) -> str:
+    """What a worker is told that goes on with another task in the same conversation."""
+    return (
+        "That task is done and was taken. Here is another one, in the same repository at the same state: what you have "
+        f"read of it still holds, so read only what you haven't yet.\n{text}"
+    )
+
+
 def sent_back(why: str) -> str:
     """What a worker is told when its work isn't taken."""
     return f"Your work was reviewed and not taken yet. Mend it, then call `finish` again.\n{as_data(why, 'review')}"

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from maos_bot.agents.places import Tools
 from maos_bot.events import TranscriptAdded
+from maos_bot.models.faults import arguments_of
 from maos_bot.models.protocol import Answer, Answered, Asked, Message, Returned, Stop, ToolCall, ToolResult, Turn
 from maos_bot.models.sizes import estimated_tokens
 
@@ -51,8 +52,18 @@ class Worker:
     """Leads one conversation. Errors of the budget and of providers go through to the caller, with `messages` kept."""
 
     def __init__(
-        self, ask: Ask, tools: Tools, *, prefix: str, system: str = "", bounds: Bounds | None = None, tell: Tell
+        self,
+        ask: Ask,
+        tools: Tools,
+        *,
+        prefix: str,
+        system: str = "",
+        bounds: Bounds | None = None,
+        tell: Tell,
+        folder: str = "",
+        words_do: bool = False,
     ) -> None:
+        """`words_do`: an answer in words is a result too, where the model can't be brought to call `finish`."""
         self._ask = ask
         self._tools = tools
         self._bounds = bounds or Bounds()
@@ -63,7 +74,10 @@ class Worker:
             system=system,
             tools=tools.tools,
             max_tokens=self._bounds.max_output_tokens,
+            folder=folder,
         )
+        self._words_do = words_do
+        self._words = ""
         self._tell = tell
         self.messages: list[Message] = []
         self._turns = 0
@@ -100,15 +114,28 @@ class Worker:
         """An answer without a call: the result where there is no `finish` to wait for, else a word to go on."""
         if answer.stop is Stop.REFUSED:
             return self._result(failed=f"the model refused: {answer.text[:300] or 'without a word'}")
+        if answer.whole:
+            return self._ended_by_itself(answer.text)
         cut = answer.stop is Stop.LENGTH
         if not (cut or self._has_finish):
             return self._result(summary=answer.text)
         self._nudges += 1
+        self._words = self._words or ("" if cut else answer.text.strip())
+        if self._words and self._words_do and self._nudges > 1:
+            return self._result(summary=self._words)
         if self._nudges > self._bounds.nudges:
             what = "was cut at its length limit" if cut else "called no tool"
             return self._result(failed=f"the model {what} {self._nudges} times and never finished")
         self._say("Your answer was cut. Go on in smaller steps." if cut else "Go on, or call `finish` if you are done.")
         return None
+
+    def _ended_by_itself(self, text: str) -> Result:
+        """The result of a provider that led the conversation: what it was told to end with, else its words."""
+        said = arguments_of(text[text.find("{") : text.rfind("}") + 1]) if "{" in text else None
+        if not said or not isinstance(said.get("summary"), str):
+            return self._result(summary=text.strip())
+        findings = said.get("findings")
+        return self._result(summary=said["summary"], findings=tuple(findings) if isinstance(findings, list) else ())
 
     @property
     def _has_finish(self) -> bool:

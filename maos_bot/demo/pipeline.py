@@ -6,11 +6,11 @@ A task starts when its needs have ended and a slot is free, the one with the lon
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from maos_bot.model import TaskState
+from maos_bot.model import GOOD_STATES, TaskState
 
 Happening = tuple[float, str, dict[str, Any]]  # seconds from the start, the event's type, its fields
 
@@ -25,6 +25,7 @@ class Job:
     seconds: float
     needs: tuple[str, ...] = ()
     name: str = ""
+    kind: str = "command"
     memory_mb: float = 120.0
     log: tuple[str, ...] = ()
 
@@ -161,7 +162,13 @@ class Schedule:
     """When each task of `jobs` becomes ready, starts and ends; all of it stands in `happened`."""
 
     def __init__(
-        self, jobs: Sequence[Job], lasting: Mapping[str, float], endings: Mapping[str, Ending], *, width: int
+        self,
+        jobs: Sequence[Job],
+        lasting: Mapping[str, float],
+        endings: Mapping[str, Ending],
+        *,
+        width: int,
+        cached: Collection[str] = (),
     ) -> None:
         self.happened: list[Happening] = []
         self.state: dict[str, TaskState] = {}
@@ -169,6 +176,7 @@ class Schedule:
         self.finished: dict[str, float] = {}
         self._jobs = {job.id: job for job in jobs}
         self._lasting, self._endings, self._width = lasting, endings, width
+        self._cached = frozenset(cached)
         self._rank = ranks(jobs)
         self._ready: list[tuple[float, str]] = []
         self._ready_at: dict[str, float] = {}
@@ -198,7 +206,7 @@ class Schedule:
             if job.id in self._ready_at or job.id in self.state:
                 continue
             states = {need: self.state.get(need) for need in job.needs}
-            bad = [need for need, state in states.items() if state not in {None, TaskState.SUCCEEDED}]
+            bad = [need for need, state in states.items() if state not in {None, *GOOD_STATES}]
             if bad:
                 self.state[job.id] = TaskState.UPSTREAM_FAILED
                 end = {"state": TaskState.UPSTREAM_FAILED, "reason": f"{bad[0]} did not succeed"}
@@ -207,6 +215,12 @@ class Schedule:
             elif None not in states.values():
                 self._ready_at[job.id], self._freed_by[job.id] = self._now, freed_by
                 self._say("TaskReady", job.id, freed_by=freed_by)
+                if job.id in self._cached:
+                    self.state[job.id], self.finished[job.id] = TaskState.CACHED, self._now
+                    hit = {"state": TaskState.CACHED, "reason": "unchanged", "saved_s": self._lasting[job.id]}
+                    self._say("TaskFinished", job.id, attempt=0, **hit)
+                    self._look(job.id)
+                    return
                 heapq.heappush(self._ready, (-self._rank[job.id], job.id))
 
     def _start(self, task: str, attempt: int) -> None:
@@ -228,6 +242,7 @@ class Schedule:
         states = ending.states if ending else (TaskState.SUCCEEDED,)
         state, final = states[min(attempt, len(states)) - 1], attempt >= len(states)
         bad = ending if state is not TaskState.SUCCEEDED else None
+        command = self._jobs[task].kind == "command"
         self._say(
             "TaskFinished",
             task,
@@ -235,11 +250,11 @@ class Schedule:
             state=state,
             final=final,
             reason=bad.reason if bad else "",
-            exit_code=bad.exit_code if bad else 0,
+            exit_code=bad.exit_code if bad else 0 if command else None,
             duration_s=self._lasting[task],
-            cpu_s=self._lasting[task] * 0.86,
-            peak_memory_mb=self._jobs[task].memory_mb,
-            output_bytes=4096,
+            cpu_s=self._lasting[task] * 0.86 if command else None,
+            peak_memory_mb=self._jobs[task].memory_mb if command else None,
+            output_bytes=4096 if command else 0,
             retry_in_s=None if final else 1.0,
         )
         if final:

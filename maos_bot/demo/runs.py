@@ -6,12 +6,17 @@ from the same little scheduler over the estimates. Chance is seeded: the same ar
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from maos_bot.demo.agents import NOT_ACCEPTED, REVIEWERS, said
 from maos_bot.demo.pipeline import PIPELINE, PYTEST_FAILURE, Ending, Happening, Job, Schedule, level, ranks
 from maos_bot.events import (
+    ChangeTaken,
+    FindingReported,
     OutputChunk,
     ResourceSampled,
     RunEvent,
@@ -21,6 +26,7 @@ from maos_bot.events import (
     TaskInfo,
     TaskReady,
     TaskStarted,
+    TranscriptAdded,
     UsageRecorded,
 )
 from maos_bot.model import TaskState, Trigger, Usage
@@ -36,7 +42,7 @@ _LINT = Ending(log=("src/shop/cart.py:12:5: F841 unused variable 'total'",))
 _STUCK = Ending(states=(TaskState.TIMED_OUT,), reason="timed out after 60 s", exit_code=None)
 # What went wrong in which run of `make_history`, counted back from the newest.
 _MISHAPS = {
-    1: {"unit-api": Ending(log=PYTEST_FAILURE), "unit-core": _FLAKY},
+    1: {"unit-api": Ending(log=PYTEST_FAILURE), "unit-core": _FLAKY, "api-docs": NOT_ACCEPTED},
     4: {"unit-web": _FLAKY},
     6: {"integration": Ending(log=PYTEST_FAILURE)},
     11: {"types": _STUCK},
@@ -45,7 +51,9 @@ _MISHAPS = {
     27: {"lint": _LINT},
     28: {"lint": _LINT},
 }
+_UNCHANGED = {"docs/api-reference": ("lint", "types", "unit-core")}  # what such a branch doesn't touch
 _CANCELLED = 15
+_RETRIES_SINCE = 9  # runs ago, the spec was changed
 _MISHAPS_AGAIN = 60  # runs after which they happen again
 
 
@@ -63,6 +71,9 @@ def make_run(
     seed: int = 0,
     cut_at: float | None = None,
     cancelled_at: float | None = None,
+    budget_usd: float | None = None,
+    retries: bool = True,
+    cached: Collection[str] = (),
     usage: Mapping[str, Usage] | None = None,
 ) -> list[RunEvent]:
     """The events of one run, numbered from 1.
@@ -75,7 +86,7 @@ def make_run(
     width = 1 if mode == "sequential" else width
     lasting = {job.id: max(0.02, job.seconds * speed * rng.uniform(0.9, 1.18)) for job in jobs}
     plan = Schedule(jobs, {job.id: job.seconds for job in jobs}, {}, width=width)
-    real = Schedule(jobs, lasting, endings, width=width)
+    real = Schedule(jobs, lasting, endings, width=width, cached=cached)
     stop = cut_at if cut_at is not None else cancelled_at
     happened = [item for item in real.happened if stop is None or item[0] <= stop]
     rows: list[Happening] = [
@@ -83,12 +94,24 @@ def make_run(
         *_output(jobs, endings, happened),
         *_samples(happened, rng, upto=stop),
         *_usage(usage or {}, happened),
+        *said(happened, jobs, seed=seed, upto=stop),
     ]
     if cancelled_at is not None:
         rows += _cancel(jobs, happened, cancelled_at)
     rows.sort(key=lambda row: row[0])
     events: list[RunEvent] = [
-        _started(run_id, started_at, name, trigger, jobs=jobs, plan=plan, width=width, mode=mode),
+        _started(
+            run_id,
+            started_at,
+            name,
+            trigger,
+            jobs=jobs,
+            plan=plan,
+            width=width,
+            mode=mode,
+            usd=budget_usd,
+            retries=retries,
+        ),
     ]
     for at, kind, values in rows:
         cls: type[RunEvent] = _TYPES[kind]
@@ -140,9 +163,11 @@ def make_history(
             "trigger": trigger,
             "seed": index,
             "speed": 0.9 + 0.25 * rng.random(),
+            "retries": index < _RETRIES_SINCE,
+            "cached": _UNCHANGED.get(branch, ()),
         }
         if pull_request is not None:
-            options["usage"] = _reviewed(index)
+            options |= {"jobs": (*PIPELINE, *REVIEWERS), "budget_usd": 0.25}
         if index == 0 and running:
             options["cut_at"] = 38.0
             options["started_at"] = now - 38.0
@@ -155,16 +180,6 @@ def make_history(
     return list(reversed(runs))
 
 
-def _reviewed(index: int) -> dict[str, Usage]:
-    """What two tasks of a pull request's run asked of a model; the price of one in nine isn't known."""
-    read = 2000 + 310 * (index % 7)
-    usd = None if index % 9 == 4 else round(0.011 + 0.0031 * (index % 5), 4)
-    return {
-        "audit": Usage(input_tokens=1800 + 90 * index, output_tokens=420 + index, cache_read_tokens=read, usd=usd),
-        "docs": Usage(input_tokens=900, output_tokens=300 + 7 * index, cache_write_tokens=500, usd=0.0042),
-    }
-
-
 def _stamp(at: float) -> str:
     from datetime import UTC, datetime
 
@@ -172,7 +187,18 @@ def _stamp(at: float) -> str:
 
 
 _TYPES: dict[str, type[RunEvent]] = {
-    cls.__name__: cls for cls in (TaskReady, TaskStarted, OutputChunk, UsageRecorded, ResourceSampled, TaskFinished)
+    cls.__name__: cls
+    for cls in (
+        TaskReady,
+        TaskStarted,
+        OutputChunk,
+        UsageRecorded,
+        TranscriptAdded,
+        FindingReported,
+        ChangeTaken,
+        ResourceSampled,
+        TaskFinished,
+    )
 }
 
 
@@ -185,6 +211,8 @@ def _output(jobs: Sequence[Job], endings: Mapping[str, Ending], happened: Sequen
             continue
         key = (values["task"], values["attempt"])
         job = by_id[values["task"]]
+        if job.kind == "agent":
+            continue  # it speaks in its conversation
         first = f"$ {job.command}\n"
         rows.append((at + 0.01, "OutputChunk", {"task": key[0], "attempt": key[1], "text": first, "offset": 0}))
         if key in ended:
@@ -263,7 +291,10 @@ def _started(
     plan: Schedule,
     width: int,
     mode: str,
+    usd: float | None,
+    retries: bool,
 ) -> RunStarted:
+    spec = _spec_text(name, jobs, usd=usd, retries=retries)
     work = sum(job.seconds for job in jobs)
     longest = max(ranks(jobs).values(), default=0.0)
     makespan = max(plan.finished.values(), default=0.0)
@@ -271,6 +302,7 @@ def _started(
         TaskInfo(
             id=job.id,
             name=job.name,
+            kind=job.kind,
             team=job.team,
             needs=job.needs,
             command=job.command,
@@ -290,8 +322,8 @@ def _started(
         at=at,
         name=name,
         spec_path=".maos.yml",
-        spec_digest="9c1d2f" * 10 + "9c1d",
-        spec_text="version: 1\nname: Pull request\ntasks: {}\n",
+        spec_digest=hashlib.sha256(spec.encode()).hexdigest(),
+        spec_text=spec,
         mode=mode,
         strategy="balanced",
         chosen_because=f"no barrier between stages: predicted {makespan:.0f} s instead of {work:.0f} s",
@@ -305,9 +337,27 @@ def _started(
             "speedup": work / makespan if makespan else 1.0,
         },
         limits={"concurrent-agents": width, "memory-mb": 4096, "cpu-percent": 100, "tokens-per-minute": None},
+        budget={} if usd is None else {"usd": usd, "tokens": None},
         machine={"cpus": "2", "memory_mb": "7954", "python": "3.11.2"},
         version="0.1.0",
     )
+
+
+def _spec_text(name: str, jobs: Sequence[Job], *, usd: float | None, retries: bool) -> str:
+    """The spec that such a run would be made from."""
+    lines = ["version: 1", f"name: {json.dumps(name)}", "limits: {memory-mb: 4096}"]
+    if usd is not None:
+        lines.append(f"budget: {{usd: {usd:.2f}}}")
+    if retries:
+        lines.append("defaults: {max-attempts: 2}")
+    lines.append("tasks:")
+    for job in jobs:
+        lines += [f"  {json.dumps(job.id)}:" if not job.id.replace("-", "").isalnum() else f"  {job.id}:"]
+        lines.append(f"    {'agent' if job.kind == 'agent' else 'run'}: {json.dumps(job.command)}")
+        lines.append(f"    team: {json.dumps(job.team)}")
+        if job.needs:
+            lines.append(f"    needs: {json.dumps(list(job.needs))}")
+    return "\n".join(lines) + "\n"
 
 
 def _finished(

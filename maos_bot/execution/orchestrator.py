@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +30,10 @@ from maos_bot.events import (
 from maos_bot.execution.attempts import Agents, Attempt
 from maos_bot.execution.bookends import beginning, verdict
 from maos_bot.execution.capture import Capture
-from maos_bot.execution.environment import child_environment, task_environment
+from maos_bot.execution.commands import Commands
 from maos_bot.execution.guard import MOST_PROCESSES, Bounds, Guard
 from maos_bot.execution.past import CUT, Past
-from maos_bot.execution.process import STOP_GRACE_S, CommandAttempt, StartError
+from maos_bot.execution.process import STOP_GRACE_S, CommandAttempt, Launched, StartError
 from maos_bot.execution.sampler import Sampler
 from maos_bot.execution.scheduler import (
     AttemptEnded,
@@ -52,7 +52,7 @@ from maos_bot.execution.scheduler import (
     TimerDue,
 )
 from maos_bot.execution.spawn import keep_descriptors
-from maos_bot.execution.tree import Family, adopting, end_marked
+from maos_bot.execution.tree import adopting, end_marked
 from maos_bot.model import AGENTS, PROCESSES, Outcome, Plan, Spec, Task, TaskKind, TaskState, Trigger
 from maos_bot.redact import Redactor
 
@@ -99,19 +99,18 @@ class Orchestrator:
         self._emit_event = emit
         self._redactor = redactor
         self._environ = environ
-        self._base_env = {**child_environment(environ), "MAOS_RUN_ID": run_id}
+        self._commands = Commands(run_id=run_id, root=root, environ=environ)
         self._past = past
         self._scheduler = Scheduler(tasks, plan=plan, facts=facts, past=past or Past())
-        self._family = Family(b"MAOS_RUN_ID=" + os.fsencode(run_id))
         self._cpus = cpus or os.cpu_count() or 1
         self._sampler = Sampler(self._cpus)
         self._guard: Guard | None = None  # while the run goes on
         self._agents = agents
         self._running: dict[str, Attempt] = {}
+        self._launching: set[str] = set()
+        self._launched: deque[tuple[Start, Callable[[], Attempt]]] = deque()  # started, and not yet seen to
+        self._at_once = False  # asked a second time to stop
         self._ran = bool(past and past.begun)
-        self._scratch: Path | None = None
-        self._resources = contextlib.ExitStack()
-        self._devnull = -1
         self._inputs: list[Input] = []
         self._wake = asyncio.Event()
         self._reuse = cache and self._reusing(cache)
@@ -129,6 +128,7 @@ class Orchestrator:
             self._cancelled = reason
             self._put(CancelRequested(reason))
             return
+        self._at_once = True
         for attempt in tuple(self._running.values()):
             attempt.end(TaskState.CANCELLED, self._cancelled, grace_s=0.0)
 
@@ -149,9 +149,7 @@ class Orchestrator:
                     redact=self._redactor.text,
                 ),
             )
-        with self._resources, adopting():
-            self._devnull = os.open(os.devnull, os.O_RDONLY)
-            self._resources.callback(os.close, self._devnull)
+        with adopting(), self._commands:
             self._guard = guard = Guard(self._bounds(), put=self._put, failed=self._crashed)
             sampler = asyncio.ensure_future(self._sample(guard))
             sampler.add_done_callback(lambda _: self._wake.set())
@@ -192,7 +190,7 @@ class Orchestrator:
 
     async def _turn(self) -> None:
         """Wait for something to happen and carry out what follows from it."""
-        if not self._inputs and not self._looked:
+        if not (self._inputs or self._looked or self._launched):
             due = self._scheduler.next_timer
             if due is None:
                 await self._wake.wait()
@@ -202,6 +200,8 @@ class Orchestrator:
                 except TimeoutError:
                     self._inputs.append(TimerDue())
         self._wake.clear()
+        while self._launched:
+            self._take_over(*self._launched.popleft())
         looked, self._looked = self._looked, []
         for start, look in looked:
             self._take_or_start(start, look)
@@ -222,7 +222,7 @@ class Orchestrator:
                     self._reuse.settled(decision.task, decision.outcome.state)
                 self._finish(decision.task, decision.attempt, decision.outcome)
             case Stop():
-                if running := self._running.get(decision.task):  # else the cache is at it, and knows soon
+                if running := self._running.get(decision.task):  # else it is being looked up or started, and hears soon
                     running.end(TaskState.CANCELLED, decision.reason, grace_s=STOP_GRACE_S)
 
     def _consider(self, start: Start) -> None:
@@ -231,7 +231,7 @@ class Orchestrator:
             self._start(start)
             return
         try:
-            folder = self._folder(self._tasks[start.task])
+            folder = self._commands.folder(self._tasks[start.task])
         except StartError:
             self._start(start)  # it says so
             return
@@ -240,7 +240,7 @@ class Orchestrator:
             self._looked.append((start, look))
             self._wake.set()
 
-        self._reuse.look(start.task, folder, quiet=not self._running, then=looked)
+        self._reuse.look(start.task, folder, quiet=not (self._running or self._launching), then=looked)
 
     def _reusing(self, cache: TaskCache) -> Reuse:
         from maos_bot.execution.reuse import Reuse
@@ -249,7 +249,7 @@ class Orchestrator:
             cache,
             tuple(self._tasks.values()),
             environ=self._environ,
-            base_env=self._base_env,
+            base_env=self._commands.base_env,
             results=self._past.results if self._past else {},
             crashed=self._crashed,
         )
@@ -277,14 +277,38 @@ class Orchestrator:
 
     def _start(self, start: Start) -> None:
         task = self._tasks[start.task]
-        if task.kind is TaskKind.AGENT and self._agents and (refused := self._agents.refused(task)):
+        if task.kind is TaskKind.COMMAND:
+            self._launch(start, task)
+            return
+        if self._agents and (refused := self._agents.refused(task)):
             outcome = Outcome(state=TaskState.SKIPPED, reason=refused)
             self._put(AttemptEnded(task.id, outcome, began=False))
             return
+        self._begin(start, lambda: self._agent_attempt(task, start.attempt))
+
+    def _launch(self, start: Start, task: Task) -> None:
+        def then(launched: Launched | Exception) -> None:
+            self._launched.append((start, lambda: self._command_attempt(task, start.attempt, launched)))
+            self._wake.set()
+
+        if self._reuse:
+            self._reuse.moved()
+        self._launching.add(task.id)
+        self._commands.launch(task, start.attempt, then)
+
+    def _take_over(self, start: Start, make: Callable[[], Attempt]) -> None:
+        """A task's process was started, or couldn't be."""
+        self._launching.discard(start.task)
+        self._begin(start, make)
+        if self._cancelled and (attempt := self._running.get(start.task)):
+            attempt.end(TaskState.CANCELLED, self._cancelled, grace_s=0.0 if self._at_once else STOP_GRACE_S)
+
+    def _begin(self, start: Start, make: Callable[[], Attempt]) -> None:
+        """An attempt begins, or can't: either is recorded."""
         attempt: Attempt | None = None
         failure = ""
         try:
-            attempt = self._attempt(task, start.attempt)
+            attempt = make()
             self._running[start.task] = attempt
             if self._guard and isinstance(attempt, CommandAttempt):
                 self._guard.started(start.task, attempt)
@@ -308,41 +332,46 @@ class Orchestrator:
         if attempt is None:
             self._put(AttemptEnded(start.task, Outcome(state=TaskState.FAILED, reason=failure)))
 
-    def _attempt(self, task: Task, number: int) -> Attempt:
+    def _capture(self, task: Task, number: int) -> Capture:
         def sink(text: str, offset: int, omitted: int) -> None:
             self._emit(OutputChunk, task=task.id, attempt=number, text=text, offset=offset, omitted=omitted)
             if self._reuse:
                 self._reuse.printed(task.id, text, offset, omitted)
 
-        if task.kind is TaskKind.AGENT:
-            if self._agents is None:
-                raise StartError("there is nobody here to do an agent's task")
-            return self._agents.start(
-                task,
-                number,
-                capture=Capture(self._redactor, sink),
-                tell=lambda kind, **values: self._emit(kind, task=task.id, attempt=number, **self._redacted(values)),
-                ended=lambda outcome: self._ended(task.id, outcome),
-                crashed=self._crashed,
-            )
-        folder = self._folder(task)
-        own = {"MAOS_TASK": task.id, "MAOS_ATTEMPT": str(number)}
-        marker = "\0".join(f"{name}={value}" for name, value in {"MAOS_RUN_ID": self._run_id, **own}.items())
-        return CommandAttempt(
+        return Capture(self._redactor, sink)
+
+    def _agent_attempt(self, task: Task, number: int) -> Attempt:
+        if self._agents is None:
+            raise StartError("there is nobody here to do an agent's task")
+        return self._agents.start(
             task,
-            folder=folder,
-            env={**self._base_env, **task_environment(task.env, self._environ), **own, "PWD": str(folder)},
-            marker=os.fsencode(marker),
-            new_file=self._new_file,
-            devnull=self._devnull,
-            capture=Capture(self._redactor, sink),
-            family=self._family,
+            number,
+            capture=self._capture(task, number),
+            tell=lambda kind, **values: self._emit(kind, task=task.id, attempt=number, **self._redacted(values)),
+            ended=lambda outcome: self._ended(task.id, outcome),
+            crashed=self._crashed,
+        )
+
+    def _command_attempt(self, task: Task, number: int, launched: Launched | Exception) -> Attempt:
+        if isinstance(launched, Exception):
+            raise launched
+        return self._commands.attempt(
+            task,
+            number,
+            launched,
+            capture=self._capture(task, number),
             ended=lambda outcome: self._ended(task.id, outcome),
             crashed=self._crashed,
         )
 
     def _redacted(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._redactor.text(each) if isinstance(each, str) else each for name, each in values.items()}
+        return {name: self._shown(each) for name, each in values.items()}
+
+    def _shown(self, value: Any) -> Any:
+        """A field of an event without secrets: texts, and tuples of them."""
+        if isinstance(value, str):
+            return self._redactor.text(value)
+        return tuple(self._shown(each) for each in value) if type(value) is tuple else value
 
     def _ended(self, task: str, outcome: Outcome) -> None:
         del self._running[task]
@@ -359,32 +388,23 @@ class Orchestrator:
     def _crashed(self, error: Exception) -> None:
         self._bug = self._bug or error
 
-    def _folder(self, task: Task) -> Path:
-        if not task.working_directory:
-            return self._root
-        folder = (self._root / task.working_directory).resolve()
-        if not folder.is_relative_to(self._root.resolve()):
-            raise StartError(f"working-directory {task.working_directory!r} leads out of the repository")
-        if not folder.is_dir():
-            raise StartError(f"working-directory {task.working_directory!r} is not a folder")
-        return folder
-
-    def _new_file(self, suffix: str) -> Path:
-        if self._scratch is None:
-            self._scratch = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="maos-")))
-        handle, name = tempfile.mkstemp(suffix=suffix, dir=self._scratch)
-        os.close(handle)
-        return Path(name)
-
     async def _end_rest(self) -> None:
         """Where the run itself failed, end what still runs; in any case what hid from its task."""
+        if self._running or self._launching:
+            self._cancelled, self._at_once = self._cancelled or "the run was ended", True
         for attempt in tuple(self._running.values()):
             attempt.end(TaskState.CANCELLED, "the run was ended", grace_s=0.0)
-        while self._running or (self._reuse and self._reuse.pending):
+        while self._running or self._launching or (self._reuse and self._reuse.pending):
             await asyncio.sleep(0.01)
+            while self._launched:
+                start, make = self._launched.popleft()
+                self._launching.discard(start.task)
+                with contextlib.suppress(StartError):  # then there is nothing to end
+                    attempt = self._running[start.task] = make()
+                    attempt.end(TaskState.CANCELLED, self._cancelled, grace_s=0.0)
         if self._reuse:
             self._reuse.close()
-        self._family.end()
+        self._commands.end_strays()
 
     def _finish(
         self, task: str, attempt: int, outcome: Outcome, *, retry_in_s: float | None = None, final: bool = True

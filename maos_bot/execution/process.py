@@ -13,7 +13,9 @@ import contextlib
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -39,30 +41,63 @@ class StartError(Exception):
     """An attempt that couldn't be started; the message says why, in the user's words."""
 
 
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A process that was started: its id, its script, the descriptor of its output, and when, by the loop's clock."""
+
+    pid: int
+    script: Script
+    output: int
+    begun: float
+
+
+def launch(
+    task: Task,
+    *,
+    folder: Path,
+    env: Mapping[str, str],
+    new_file: Callable[[str], Path],
+    devnull: int,
+    argv: tuple[str, ...] = (),
+) -> Launched:
+    """Start the first process of an attempt of `task` in `folder` with exactly `env`; may be called on any thread.
+
+    `new_file(suffix)` names a temporary file for a script that a shell can't take as an argument. With `argv` that is
+    what runs, instead of the task's script. Raises `StartError`.
+    """
+    output, writer = os.pipe()
+    try:
+        pid, script = _start(task, folder, env, (writer, devnull), new_file, argv)
+    except BaseException:
+        os.close(output)
+        raise
+    finally:
+        os.close(writer)
+    begun = time.monotonic()
+    os.set_blocking(output, False)
+    with contextlib.suppress(OSError):  # it has ended
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+    return Launched(pid, script, output, begun)
+
+
 class CommandAttempt:
     """A running attempt of `task`. `ended` is called once, with its outcome; before it `crashed`, for a defect of ours.
 
-    `peak_mb` may be raised from outside by whoever measures the tree. Raises `StartError`.
+    `peak_mb` may be raised from outside by whoever measures the tree.
     """
 
     def __init__(
         self,
         task: Task,
+        launched: Launched,
         *,
-        folder: Path,
-        env: Mapping[str, str],
         marker: bytes,
-        new_file: Callable[[str], Path],
-        devnull: int,
         capture: Capture,
         family: Family,
         ended: Callable[[Outcome], None],
         crashed: Callable[[Exception], None],
     ) -> None:
-        """Start it in `folder` with exactly `env`, of which `marker` is the part that no other attempt has.
-
-        `new_file(suffix)` names a temporary file for a script that a shell can't take as an argument.
-        """
+        """Take over what `launch` started; `marker` is the part of its environment that no other attempt has."""
         self._loop = loop = asyncio.get_running_loop()
         self._timeout_s = task.timeout_s
         self.memory_mb = task.demand.get(MEMORY)  # what its tree may hold; None is no limit
@@ -71,21 +106,11 @@ class CommandAttempt:
         self._family = family
         self._ended = ended
         self._crashed = crashed
-        self._fd, writer = os.pipe()
-        try:
-            self.pid, self._script = _start(task, folder, env, (writer, devnull), new_file)
-        except BaseException:
-            os.close(self._fd)
-            raise
-        finally:
-            os.close(writer)
-        os.set_blocking(self._fd, False)
-        with contextlib.suppress(OSError):  # it has ended
-            os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
-        self.begun = loop.time()
+        self.pid, self._script, self._fd, self.begun = launched.pid, launched.script, launched.output, launched.begun
         self.peak_mb: float | None = None
         self._open = True  # the pipe
         self._exited = False  # the first process
+        self._lingers = False  # only the pipe is still open, and nobody of the tree is known to hold it
         self._code: int | None = None  # its exit code; below 0 the signal that killed it
         self._collected: tuple[int, resource.struct_rusage] | None = None
         self._usage: resource.struct_rusage | None = None  # of the first process, once it has been waited for
@@ -96,7 +121,9 @@ class CommandAttempt:
         self._done = False
         family.running.add(self.pid)
         loop.add_reader(self._fd, self._guarded, self._read)
-        self._timeout: asyncio.TimerHandle | None = loop.call_later(self._timeout_s, self._guarded, self._time_out)
+        self._timeout: asyncio.TimerHandle | None = loop.call_at(
+            self.begun + self._timeout_s, self._guarded, self._time_out
+        )
         self._flush_timer: asyncio.TimerHandle | None = None
         self._look_timer: asyncio.TimerHandle | None = None
         self._pidfd = _open_pidfd(self.pid)
@@ -160,6 +187,8 @@ class CommandAttempt:
             return
         if not data:
             self._close_pipe()
+            if self._lingers:
+                self._settle()
             return
         self._capture.feed(data)
         if self._flush_timer is None and self._capture.waiting:
@@ -191,6 +220,7 @@ class CommandAttempt:
     def _look(self) -> None:
         """See to a tree that is being ended, until nothing of it is left or time is up."""
         self._look_timer = None
+        self._lingers = False
         now = self._loop.time()
         left = self._members()
         late = self._give_up_at is not None and now >= self._give_up_at
@@ -225,11 +255,21 @@ class CommandAttempt:
         self._code = os.waitstatus_to_exitcode(status)
         self._family.running.discard(self.pid)
         self._drain()
-        if not self._open and not self._family.has_strangers():
+        self._settle()
+
+    def _settle(self) -> None:
+        """The first process is gone: finish, unless something of the tree may be left."""
+        self._lingers = False
+        strangers = self._family.has_strangers()
+        if not (self._open or strangers):
             self._finish()
-        else:
-            self._give_up_at = self._loop.time() + _GIVE_UP_S
+            return
+        self._give_up_at = self._loop.time() + _GIVE_UP_S
+        if strangers:
             self._look()
+        else:  # most likely a process that is being started holds a copy of the pipe until its program is loaded
+            self._lingers = True
+            self._look_in(_LOOK_S)
 
     def _drain(self) -> None:
         for _ in range(_DRAIN):
@@ -332,18 +372,23 @@ class CommandAttempt:
             self._pidfd = None
 
 
-def _start(
-    task: Task, folder: Path, env: Mapping[str, str], streams: tuple[int, int], new_file: Callable[[str], Path]
+def _start(  # noqa: PLR0917 - each is of another kind
+    task: Task,
+    folder: Path,
+    env: Mapping[str, str],
+    streams: tuple[int, int],
+    new_file: Callable[[str], Path],
+    argv: tuple[str, ...],
 ) -> tuple[int, Script]:
     output, devnull = streams
     command = task.run or ""
-    words = plain_command(command, task.shell, env)
+    words = () if argv else plain_command(command, task.shell, env)
     if words:
         # Not found, not executable, no program: the shell has the words and the exit code for it.
         with contextlib.suppress(OSError):
             return spawn(words, folder=folder, env=env, output=output, devnull=devnull), Script(words)
     try:
-        script = shell_command(command, task.shell, env, new_file)
+        script = Script(argv) if argv else shell_command(command, task.shell, env, new_file)
         return spawn(script.argv, folder=folder, env=env, output=output, devnull=devnull), script
     except ShellError as error:
         raise StartError(str(error)) from None

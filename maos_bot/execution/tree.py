@@ -161,12 +161,18 @@ def end_marked(marker: bytes, *, within_s: float = 5.0) -> bool:
 
 
 def our_children() -> set[int]:
-    """The ids of our own children, adopted ones included; empty where the system doesn't say."""
+    """The ids of our main thread's children, among them all that were adopted; empty where the system doesn't say."""
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:  # noqa: PTH123 - asked at each task's end
-            return {int(pid) for pid in file.read().split()}
+        children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return set()
+    try:  # plain calls: this is asked at each task's end
+        found = b""
+        while piece := os.read(children, 65536):
+            found += piece
+    finally:
+        os.close(children)
+    return {int(pid) for pid in found.split()}
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ SLOWEST_S: Final = 0.05  # between two looks, however far all are from their lim
 FASTEST_S: Final = 0.002
 _CROWD: Final = 0.25  # of the processes a task may have: beyond it the rest may be there in no time
 _CROWDED_S: Final = 0.01
+_STALE_S: Final = 1.0  # no system gives out all its process ids in that time
 _GROWTH_MB_S: Final = 8000.0  # no task takes memory faster than about this
 _ASK_S: Final = 0.1  # between two questions for the proportional share, at least
 _AIM: Final = 1.15  # a look comes before a tree at full growth could be at so many times its limit
@@ -73,10 +74,11 @@ class Watcher:
         self._owner: dict[int, int] = {}  # member -> first process of its task
         self._known: set[str] = set()  # names in /proc at the last look
         self._last_id = b""
+        self._looked_at = float("-inf")
 
     def add(self, pid: int, *, marker: bytes, memory_mb: float | None, processes: int, now: float) -> None:
         """The task whose first process is `pid` runs, and may hold `memory_mb` MiB (None: no limit) and `processes`."""
-        if not self._trees:
+        if not self._trees and now - self._looked_at > _STALE_S:
             self._known = set()  # nobody has looked for a while: any name may be another process by now
             self._last_id = b""
         tree = _Tree(root=pid, marker=marker, memory_mb=memory_mb, processes=processes, members={pid})
@@ -115,6 +117,7 @@ class Watcher:
         """Look at the trees that are due; each that is over a limit is named once."""
         if not self.works:
             return []
+        self._looked_at = now
         self._find_new()
         breaches = []
         for tree in self._trees.values():

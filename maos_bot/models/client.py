@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from maos_bot.model import Usage
 from maos_bot.models.health import Health
@@ -63,12 +63,13 @@ class ModelClient:
         rates: TokenRates,
         prices: Prices,
         report: Callable[[Spent], None],
+        health: Health | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         tries: int = TRIES,
     ) -> None:
         self.providers = providers
-        self.health = Health()
+        self.health = health or Health()
         self._rates = rates
         self._prices = prices
         self._report = report
@@ -76,8 +77,8 @@ class ModelClient:
         self._sleep = sleep
         self._tries = tries
         self._queues: dict[Target, asyncio.Lock] = {}
-        self._cached: set[tuple[Target, str]] = set()
-        self._writing: dict[tuple[Target, str], asyncio.Lock] = {}
+        self._cached: set[_Beginning] = set()
+        self._writing: dict[_Beginning, asyncio.Lock] = {}
 
     async def answer(
         self,
@@ -119,7 +120,7 @@ class ModelClient:
     async def _answer(
         self, turn: Turn, target: Target, task: str, on_text: Callable[[str], None] | None, *, last: bool
     ) -> Answer:
-        key = (target, turn.prefix)
+        key = _beginning(target, turn)
         if not turn.prefix or key in self._cached:
             return await self._retried(turn, target, task, on_text, last=last)
         async with self._writing.setdefault(key, asyncio.Lock()):
@@ -150,7 +151,7 @@ class ModelClient:
         raise AssertionError("unreachable")
 
     async def _once(self, turn: Turn, target: Target, task: str, on_text: Callable[[str], None] | None) -> Answer:
-        known_prefix = (target, turn.prefix) in self._cached
+        known_prefix = _beginning(target, turn) in self._cached
         amounts = {
             REQUESTS: 1.0,
             INPUT: float(estimated_tokens(turn, prefix=not known_prefix)),
@@ -196,6 +197,14 @@ class ModelClient:
                     waited_s=sent - begun,
                 )
             )
+
+
+_Beginning: TypeAlias = tuple[Target, str, tuple[str, ...]]
+
+
+def _beginning(target: Target, turn: Turn) -> _Beginning:
+    """What a provider's cache knows a prefix by: tools stand before it, so other tools are another beginning."""
+    return target, turn.prefix, tuple(tool.name for tool in turn.tools)
 
 
 def _used(usage: Usage | None, *, counted: bool) -> dict[str, float]:

@@ -31,6 +31,10 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "codex": frozenset({"OPENAI_API_KEY", "OPENAI_BASE_URL", "CODEX_API_KEY"}),
     "gemini": frozenset({"GEMINI_API_KEY", "GOOGLE_API_KEY"}),
 }
+_AT_THE_END: Final = (
+    "You can't call `finish` here: use your own tools, and end with one JSON object and nothing else, "
+    '{"summary": "...", "findings": [...]}; leave `findings` out where none are asked for.'
+)
 _MOST: Final = 16 * 2**20  # bytes of output that are read
 
 
@@ -62,7 +66,7 @@ class CommandProvider:
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
-                cwd=self._folder,
+                cwd=turn.folder or self._folder,
                 env=self._env,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -115,6 +119,7 @@ class CommandProvider:
             usage_known=usage is not None,
             model=turn.model,
             duration_s=duration_s,
+            whole=True,
         )
 
 
@@ -128,6 +133,8 @@ def prompt(turn: Turn) -> str:
             parts.append(f"You answered before:\n{message.text}")
         else:
             parts += [result.text for result in message.results]
+    if any(tool.name == "finish" for tool in turn.tools):
+        parts.append(_AT_THE_END)
     if turn.schema is not None:
         parts.append("Answer with nothing but JSON that fits this schema:\n" + json.dumps(dict(turn.schema)))
     return "\n\n".join(part for part in parts if part)

@@ -81,6 +81,7 @@ class Turn:
     schema: Mapping[str, Any] | None = None  # the answer's text must be JSON that fits it
     max_tokens: int = 4096  # of output
     timeout_s: float = 120.0  # without any byte from the provider
+    folder: str = ""  # where a provider that brings its own tools works
 
 
 class Stop(StrEnum):
@@ -114,6 +115,7 @@ class Answer:
     rate: RateState = field(default_factory=RateState)
     duration_s: float = 0.0
     first_byte_s: float | None = None
+    whole: bool = False  # the provider has led the conversation itself, with its own tools: this is its result
 
 
 class Fault(StrEnum):

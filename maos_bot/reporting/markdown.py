@@ -14,6 +14,7 @@ from typing import Final
 
 from maos_bot.model import Trigger
 from maos_bot.reporting import blocks, mermaid, words
+from maos_bot.reporting.change_blocks import change_block
 from maos_bot.reporting.escape import code, fenced, inline, link, one_line
 from maos_bot.reporting.excerpt import first_bytes
 from maos_bot.reporting.finding_blocks import finding_blocks
@@ -86,10 +87,11 @@ def comment(
     links = links or Links(workflow_run=report.trigger.url)
     parts = [
         Block(text=marker),
-        Block(text=blocks.heading(report)),
+        Block(text=blocks.heading(report, found=_found(report, standing))),
         Block(text=blocks.outcome(report)),
         *(Block(text=text, importance=90 - min(place, 9)) for place, text in enumerate(blocks.tables(report))),
         *_findings(report, standing),
+        Block(text=change_block(report), importance=84),
         *_logs(report),
         Block(text=blocks.critical_path(report), importance=60),
         _why(report),
@@ -108,10 +110,11 @@ def summary(
     """The job summary: all of the comment and more, with the graph and the schedule as pictures."""
     links = links or Links(workflow_run=report.trigger.url)
     parts = [
-        Block(text=blocks.heading(report)),
+        Block(text=blocks.heading(report, found=_found(report, standing))),
         Block(text=blocks.outcome(report)),
         *(Block(text=text, importance=90 - min(place, 9)) for place, text in enumerate(blocks.tables(report))),
         *_findings(report, standing),
+        Block(text=change_block(report), importance=84),
         Block(text=blocks.critical_path(report), importance=60),
         _picture("What ran when", mermaid.gantt(report), importance=50),
         _picture("What needs what", mermaid.graph_of_report(report), importance=49),
@@ -204,6 +207,10 @@ def fit(parts: Iterable[Block], *, footer: str, limit_bytes: int, rest_at: str) 
     if len(text.encode()) > limit_bytes:
         text = first_bytes(text, limit_bytes).rpartition("\n")[0]
     return Rendered(text=text, left=left_out)
+
+
+def _found(report: RunReport, standing: Standing | None) -> int:
+    return len((standing or Standing()).open(report.findings))
 
 
 def _findings(report: RunReport, standing: Standing | None) -> list[Block]:

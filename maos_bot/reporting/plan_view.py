@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from maos_bot.model import Budget, ExecutionMode, Plan, Task
 from maos_bot.reporting import words
 from maos_bot.reporting.escape import one_line
-from maos_bot.reporting.page import page, plain_table
+from maos_bot.reporting.page import page, plain_table, say
 from maos_bot.reporting.timeline import BarCell, Span
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def print_plan(
     console.print(table)
     console.print()
     for label, text in (*_facts(plan), *more):
-        console.print(Text.assemble((f"{label:<15}", "dim"), text), soft_wrap=True)
+        say(console, Text.assemble((f"{label:<15}", "dim"), text))
 
 
 def spend_facts(

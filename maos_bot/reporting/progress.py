@@ -17,6 +17,7 @@ from maos_bot.reporting import words
 from maos_bot.reporting.escape import clean, one_line
 from maos_bot.reporting.excerpt import LogBuffer, last_bytes
 from maos_bot.reporting.lines import COLOURS, end_line, final_lines
+from maos_bot.reporting.page import say
 from maos_bot.reporting.view import RunReport
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _TICK_S: Final = 0.1
 _FAILED_LINES: Final = 40
+_LOG: Final = "  "  # how lines of a task's output begin
 _LAST_BYTES: Final = 400  # of a task's output, where its last line is looked for
 _BAR: Final = 24
 
@@ -67,7 +69,10 @@ class ProgressView:
             self._follow(event)
         if isinstance(event, RunFinished):
             self.close()
-            self._console.print("\n".join(final_lines(self._report())), soft_wrap=True)
+            from rich.text import Text
+
+            for line in final_lines(self._report()):
+                say(self._console, Text(line))
 
     def go_on(self, *, done: int, bad: int, at: float) -> None:  # noqa: ARG002 - its clock is that of the machine
         with self._lock:
@@ -113,9 +118,9 @@ class ProgressView:
         if event.state in BAD_STATES and log is not None:
             shown = clean(log.excerpt().text).strip("\n").split("\n")
             if len(shown) > _FAILED_LINES:
-                self._ended_lines.append(Text(f"  ┆ {len(shown) - _FAILED_LINES:,} lines above", style="dim"))
+                self._ended_lines.append(Text(f"{_LOG}┆ {len(shown) - _FAILED_LINES:,} lines above", style="dim"))
             for text in shown[-_FAILED_LINES:]:
-                self._ended_lines.append(Text.assemble(("  │ ", COLOURS[event.state]), text))
+                self._ended_lines.append(Text.assemble((f"{_LOG}│ ", COLOURS[event.state]), text))
 
     def _draw(self) -> None:
         while not self._over.wait(_TICK_S):
@@ -126,9 +131,11 @@ class ProgressView:
         with self._lock:
             lines, self._ended_lines = self._ended_lines, []
         if lines:
-            from rich.text import Text
-
-            self._console.print(Text("\n").join(lines), soft_wrap=True)
+            for line in lines:
+                if line.plain.startswith(_LOG):
+                    self._console.print(line, soft_wrap=True)  # what a task printed is left as it is
+                else:
+                    say(self._console, line)
 
     def _picture(self) -> Table:
         from rich.table import Table

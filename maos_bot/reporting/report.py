@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from maos_bot.events import (
@@ -240,7 +241,8 @@ class ReportBuilder:
         self._task(event.task).attempt(event.attempt).findings.append(event)
 
     def _changed(self, event: ChangeTaken) -> None:
-        self._task(event.task).attempt(event.attempt).changes.append(event)
+        """Without its patch, which may be large: it is read from the store."""
+        self._task(event.task).attempt(event.attempt).changes.append(replace(event, patch=""))
 
     def _sampled(self, event: ResourceSampled) -> None:
         if event.task:

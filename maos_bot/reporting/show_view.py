@@ -10,7 +10,7 @@ from maos_bot.model import TaskState
 from maos_bot.reporting import words
 from maos_bot.reporting.escape import one_line
 from maos_bot.reporting.lines import COLOURS, MARKS, final_lines
-from maos_bot.reporting.page import page, plain_table
+from maos_bot.reporting.page import page, plain_table, say
 from maos_bot.reporting.timeline import BarCell, Span
 from maos_bot.reporting.view import RunReport, TaskReport
 
@@ -26,6 +26,7 @@ _STATUS_COLOURS: Final = {
     "over_budget": "yellow",
     "running": "blue",
     "lost": "yellow",
+    "died": "red",
 }
 
 
@@ -87,14 +88,11 @@ def print_fits(rows: Iterable[FitRow], *, console: Console | None = None) -> Non
             words.UNKNOWN if row.covered_percent is None else f"{row.covered_percent:.0f} %",
         )
     console.print(table)
-    console.print(
-        Text(
-            "off by: median of |estimated - measured| over measured; within p90: durations within the 90th percentile"
-            " of the attempts before them",
-            style="dim",
-        ),
-        soft_wrap=True,
+    note = (
+        "off by: median of |estimated - measured| over measured; within p90: durations within the 90th percentile of"
+        " the attempts before them"
     )
+    say(console, Text(note, style="dim"))
 
 
 def print_run(report: RunReport, *, console: Console | None = None) -> None:
@@ -103,7 +101,7 @@ def print_run(report: RunReport, *, console: Console | None = None) -> None:
 
     console = console or page()
     console.print(Text.assemble((one_line(report.name or report.spec_path), "bold"), f"  {report.run_id}"))
-    console.print(Text(_header(report), style="dim"), soft_wrap=True)
+    say(console, Text(_header(report), style="dim"))
     console.print()
     tasks = sorted(report.tasks.values(), key=_by_start)
     table = plain_table(console)
@@ -132,7 +130,8 @@ def print_run(report: RunReport, *, console: Console | None = None) -> None:
     console.print(table)
     _print_waits(report, console)
     console.print()
-    console.print("\n".join(final_lines(report)), soft_wrap=True)
+    for line in final_lines(report):
+        say(console, Text(line))
 
 
 def print_history(rows: Iterable[HistoryRow], *, console: Console | None = None) -> None:
@@ -147,7 +146,7 @@ def print_history(rows: Iterable[HistoryRow], *, console: Console | None = None)
     for name in ("took", "one by one", "speedup"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        speedup = row.sequential_s / row.wall_s if row.sequential_s and row.wall_s and row.status != "running" else None
+        speedup = row.sequential_s / row.wall_s if row.sequential_s and row.wall_s else None
         style = _STATUS_COLOURS.get(row.status, "")
         table.add_row(
             Text(_status_mark(row.status), style=style),
@@ -206,7 +205,7 @@ def _print_waits(report: RunReport, console: Console) -> None:
     for place, task in enumerate(waits[:MOST_WAITS]):
         said = f"{task.id} {words.duration(task.queued_s)}  {one_line(task.wait_reason)}"
         label = "" if place else "longest waits"
-        console.print(Text.assemble((f"{label:<15}", "dim"), said), soft_wrap=True)
+        say(console, Text.assemble((f"{label:<15}", "dim"), said))
     total = sum(task.queued_s or 0.0 for task in waits)
     if len(waits) > MOST_WAITS:
         console.print(Text(f"{' ' * 15}{len(waits):,} tasks waited, {words.duration(total)} together", style="dim"))
@@ -216,4 +215,4 @@ def _status_mark(status: str) -> str:
     try:
         return MARKS[TaskState(status)]
     except ValueError:
-        return "?" if status == "lost" else "■"
+        return "?" if status == "lost" else "✗" if status == "died" else "■"

@@ -11,11 +11,12 @@ from typing import Any, Final
 from maos_bot.model import AGENTS, BUILT_IN_LIMITS
 from maos_bot.spec.matrix import Variant
 from maos_bot.spec.nodes import Document, shorten
+from maos_bot.spec.setup import SETUP_TEAM
 from maos_bot.spec.suggest import Suggester
 
 _MOST_CYCLES: Final = 20
 _LONGEST_CYCLE: Final = 40
-_AGENT_KEYS: Final = ("tools", "model")
+_AGENT_KEYS: Final = ("tools", "model", "budget")
 _EVENTS: Final = (
     "pull_request",
     "pull_request_target",
@@ -36,8 +37,10 @@ def check(
     data: Mapping[str, Any],
     variants: Mapping[str, list[Variant]],
     suggester: Suggester,
+    *,
+    setup: tuple[str, ...] = (),
 ) -> None:
-    """Add every problem between the parts of a spec to the document."""
+    """Add every problem between the parts of a spec to the document; `setup` are the tasks that were its steps."""
     tasks: dict[str, dict[str, Any]] = data.get("tasks", {})
     written = _written_ids(document)
     keys = _keys(document, ())
@@ -59,7 +62,8 @@ def check(
     limits = _limits(data)
     graph: Graph = {}
     for task_id, task in tasks.items():
-        _check_kind(document, task_id, task)
+        if task_id not in setup:  # the schema says what a step does
+            _check_kind(document, task_id, task)
         _check_team(document, task_id, task, near_teams)
         _check_demand(document, task_id, task, limits, suggester)
         _check_events(document, task_id, task, suggester)
@@ -115,7 +119,8 @@ def _near_teams(data: Mapping[str, Any], suggester: Suggester) -> dict[str, str]
     """Teams that tasks name, that aren't declared, and that are nearly a declared one: slip to what was meant."""
     declared: Mapping[str, Any] = data.get("teams", {})
     used = dict.fromkeys(task["team"] for task in data.get("tasks", {}).values() if "team" in task)
-    near = {team: suggester.word(team, declared, cutoff=0.75) for team in used if team not in declared}
+    undeclared = [team for team in used if team not in declared and team != SETUP_TEAM]
+    near = {team: suggester.word(team, declared, cutoff=0.75) for team in undeclared}
     return {team: meant for team, meant in near.items() if meant}
 
 

@@ -44,27 +44,32 @@ def expand_tasks(
     return tuple(tasks)
 
 
-def make_spec(data: Mapping[str, Any], tasks: tuple[Task, ...], *, path: str, text: str) -> Spec:
+def make_spec(
+    data: Mapping[str, Any], tasks: tuple[Task, ...], *, setup: tuple[str, ...], path: str, text: str
+) -> Spec:
     """The whole spec from validated data and its expanded tasks."""
     given = data.get("limits") or {}
     limits = {name: float(value) for name, value in given.items() if name != "resources" and value is not None}
     limits |= {name: float(value) for name, value in given.get("resources", {}).items()}
-    budget = data.get("budget", {})
     return Spec(
         path=path,
         name=data.get("name") or Path(path).name,
         tasks=tasks,
+        setup=setup,
         teams={name: _team(name, team) for name, team in data.get("teams", {}).items()},
         strategy=ParallelStrategy(data.get("strategy", ParallelStrategy.BALANCED)),
         mode=ExecutionMode(data.get("mode", ExecutionMode.HYBRID)),
         limits=limits,
-        budget=Budget(
-            usd=budget.get("usd"), tokens=budget.get("tokens"), approve_above_usd=budget.get("approve-above")
-        ),
+        budget=_budget(data),
         goal=data.get("goal", "").strip(),
         text=text,
         digest=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
     )
+
+
+def _budget(data: Mapping[str, Any]) -> Budget:
+    cap = data.get("budget", {})
+    return Budget(usd=cap.get("usd"), tokens=cap.get("tokens"), approve_above_usd=cap.get("approve-above"))
 
 
 def _team(name: str, team: Mapping[str, Any]) -> Team:
@@ -74,6 +79,7 @@ def _team(name: str, team: Mapping[str, Any]) -> Team:
         max_concurrent_workers=team.get("max-concurrent-workers"),
         timeout_s=None if minutes is None else minutes * 60.0,
         max_attempts=team.get("max-attempts"),
+        budget=_budget(team),
     )
 
 
@@ -132,6 +138,7 @@ class _Expansion:
             writes=None if writes is None else put.texts(writes, "writes"),
             verify=put.text(task.get("verify", ""), "verify"),
             model=put.text(_first("model", "", task, defaults), "model") if agent is not None else "",
+            budget=_budget(task),
             matrix=variant.values,
             line=line,
             column=column,

@@ -10,6 +10,7 @@ from maos_bot.spec.checks import check
 from maos_bot.spec.expand import expand_tasks, make_spec
 from maos_bot.spec.matrix import variants_of
 from maos_bot.spec.nodes import MAX_BYTES, Document, compose
+from maos_bot.spec.setup import place_setup
 from maos_bot.spec.suggest import Suggester
 from maos_bot.spec.validate import validate
 
@@ -21,7 +22,9 @@ def load_spec(path: Path) -> Spec:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"there is no task spec at {name}", hint="`maos init` writes one") from None
+        usual = path.name.startswith(".maos.")
+        hint = "`maos init` writes one" if usual else "check the name, or leave it out to take .maos.yml"
+        raise ConfigError(f"there is no task spec at {name}", hint=hint) from None
     except IsADirectoryError:
         raise ConfigError(f"{name} is a directory", hint="name the spec file in it") from None
     except OSError as error:
@@ -45,14 +48,15 @@ def parse_spec(text: str, *, path: str) -> Spec:
         raise _error(document)
     suggester = Suggester()
     data = validate(document, suggester)
+    setup = place_setup(document, data)
     variants = {
         task_id: variants_of(document, task_id, task.get("matrix")) for task_id, task in data.get("tasks", {}).items()
     }
-    check(document, data, variants, suggester)
+    check(document, data, variants, suggester, setup=setup)
     tasks = expand_tasks(document, data, variants, suggester)
     if document.problems:
         raise _error(document)
-    return make_spec(data, tasks, path=path, text=text)
+    return make_spec(data, tasks, setup=setup, path=path, text=text)
 
 
 def _error(document: Document) -> SpecError:

@@ -81,11 +81,16 @@ class Limits(Part):
     )
 
 
-class Budget(Part):
+class Cap(Part):
+    """What may be spent on models."""
+
+    usd: Quantity | None = Field(None, description="Dollars that may be spent.", examples=[2.0])
+    tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="Tokens that may be used.", examples=[400_000])
+
+
+class Budget(Cap):
     """What one run may spend on models."""
 
-    usd: Quantity | None = Field(None, description="Dollars one run may spend.", examples=[2.0])
-    tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="Tokens one run may use.", examples=[400_000])
     approve_above: Quantity | None = Field(
         None, description="A run predicted to cost more dollars than this waits for an approval.", examples=[1.0]
     )
@@ -110,6 +115,7 @@ class Team(Part):
     max_concurrent_workers: Workers | None = Field(None, description="How many tasks of this team run at once.")
     timeout_minutes: Minutes | None = Field(None, description=_TIMEOUT)
     max_attempts: Attempts | None = Field(None, description=_ATTEMPTS)
+    budget: Cap | None = Field(None, description="What the team's agents may spend together, within the run's budget.")
 
 
 class Estimate(Part):
@@ -172,6 +178,7 @@ class Task(Part):
     writes: Globs | None = Field(None, description="All that the agent may change.", examples=[["docs/**"]])
     verify: Text | None = Field(None, description="Command that must succeed before an agent's work is taken.")
     model: Text | None = Field(None, description="Model for this agent task.", examples=["claude-sonnet"])
+    budget: Cap | None = Field(None, description="What this agent task may spend, over all its attempts.")
     env: Env = Field({}, description=_ENV)
     shell: Shell | None = Field(None, description=_SHELL)
     working_directory: Text | None = Field(None, description=_DIRECTORY)
@@ -184,6 +191,31 @@ class Task(Part):
         description="Runs the task once for each combination of values; `${{ matrix.KEY }}` stands for a value.",
         examples=[{"python": ["3.11", "3.12"], "os": ["linux"]}],
     )
+
+
+class Step(Part):
+    """A command that prepares what every task needs; cached by content like a task."""
+
+    run: Text = Field(description="Shell script to run.", examples=["npm ci"])
+    name: Text | None = Field(None, description="Title for people; the id by default.")
+    needs: Text | list[Text] = Field([], description="Steps that must end first.", examples=[["venv"]])
+    resources: dict[Name, Quantity] = Field(
+        {}, description="What it holds while it runs: memory-mb, cpu-percent, or pools of `limits.resources`."
+    )
+    estimate: Estimate | None = Field(None, description="What you expect it to take.")
+    inputs: Globs = Field(
+        [], description="Files it depends on: it isn't run while they are unchanged.", examples=[["package-lock.json"]]
+    )
+    outputs: Globs = Field([], description="Files and folders it makes.", examples=[["node_modules"]])
+    cache: bool | None = Field(
+        None, description="Whether an unchanged result is taken instead of running it; by default where it has inputs."
+    )
+    env: Env = Field({}, description=_ENV)
+    shell: Shell | None = Field(None, description=_SHELL)
+    working_directory: Text | None = Field(None, description=_DIRECTORY)
+    timeout_minutes: Minutes | None = Field(None, description=_TIMEOUT)
+    max_attempts: Attempts | None = Field(None, description=_ATTEMPTS)
+    retry_delay_seconds: Seconds | None = Field(None, description=_DELAY)
 
 
 class SpecFile(Part):
@@ -205,6 +237,11 @@ class SpecFile(Part):
     )
     goal: Text | None = Field(None, description="A goal in words that an agent turns into tasks.")
     env: Env = Field({}, description=_ENV)
+    setup: dict[Name, Step] = Field(
+        {},
+        description="Steps that prepare what every task needs, by id; each task waits for all of them.",
+        examples=[{"modules": {"run": "npm ci", "inputs": ["package-lock.json"], "outputs": ["node_modules"]}}],
+    )
     tasks: dict[Name, Task] = Field({}, description="The tasks by id.", examples=[{"lint": {"run": "ruff check ."}}])
 
 

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields
+from operator import attrgetter
 from typing import Any, Final
 
 from maos_bot.events import (
@@ -40,11 +41,13 @@ def _optional_fields(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(found)
 
 
-_BODY: Final = {
-    cls: tuple((name, default) for name, default in _optional_fields(cls) if name not in _IN_COLUMNS)
-    for cls in EVENT_TYPES.values()
-    if cls not in {OutputChunk, ResourceSampled}
-}
+def _body_fields(cls: type[Any]) -> tuple[tuple[tuple[str, Any], ...], Callable[[Any], tuple[Any, ...]]]:
+    """Names and defaults, and what gets the values in their order; one more, so that it is always a tuple."""
+    optional = tuple((name, default) for name, default in _optional_fields(cls) if name not in _IN_COLUMNS)
+    return optional, attrgetter(*(name for name, _ in optional), "seq")
+
+
+_BODY: Final = {cls: _body_fields(cls) for cls in EVENT_TYPES.values() if cls not in {OutputChunk, ResourceSampled}}
 # The types that pages read by the thousand, and that need no care: each with the names of its fields.
 _PLAIN: Final = {
     cls.__name__: (cls, frozenset(item.name for item in fields(cls)))
@@ -68,7 +71,10 @@ _encode: Final[Callable[[Any], str]] = json.JSONEncoder(
 
 def body_of(event: RunEvent) -> str:
     """What of the event has no column of its own: a JSON object, or nothing where all is default."""
-    values = {name: value for name, default in _BODY[type(event)] if (value := getattr(event, name)) != default}
+    optional, values_of = _BODY[type(event)]
+    values = {
+        name: value for (name, default), value in zip(optional, values_of(event), strict=False) if value != default
+    }
     return clean(_encode(values)) if values else ""
 
 

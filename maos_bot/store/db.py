@@ -29,13 +29,13 @@ def open_store(path: Path, *, create: bool) -> Database:
     Without `create` a missing file is a `StoreError`; so are a file that is no database of ours, one from a newer
     version, a locked or damaged one and a folder that can't be written, each with what to do.
     """
-    from sqlite_utils import Database  # 0.2 s that the hot path doesn't pay
+    from sqlite_utils import Database  # 0.1 s that the hot path doesn't pay
 
     return Database(connect(path, create=create), execute_plugins=False)
 
 
 def connect(path: Path, *, create: bool, steps: tuple[Step, ...] = STEPS) -> sqlite3.Connection:
-    """What `open_store` does, as a plain connection; loads sqlite-utils only to make or migrate a database.
+    """What `open_store` does, as a plain connection; loads sqlite-utils only to migrate an old database.
 
     The connection is in autocommit mode: transactions are begun and ended by name.
     """
@@ -162,9 +162,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, steps: tuple[Step, ...]
     _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     if version < len(steps):
-        from sqlite_utils import Database  # only a new or old database needs it
-
-        migrate(Database(connection, execute_plugins=False), steps)
+        migrate(connection, steps)
     connection.execute("PRAGMA temp_store = MEMORY")
 
 

@@ -10,10 +10,11 @@ folded on top, one that arrives late has its run folded anew.
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 _CHUNK: Final = 1000
+_ROWS: Final = (64, 8, 1)  # rows that one statement carries
 _OPEN_RUNS: Final = 16  # runs whose fold is kept in memory; a run that comes again is read back
 
 _RUN_FIELDS: Final = tuple(field.name for field in fields(RunRecord))
@@ -55,31 +57,32 @@ _HEAD_VALUES: Final = attrgetter(*(name for name in _RUN_FIELDS if name not in _
 
 _SAVE_PULSE: Final = f"UPDATE runs SET {', '.join(f'{name} = ?' for name in _PULSE_COLUMNS)} WHERE id = ?"
 _SAVE_RUN: Final = f"UPDATE runs SET {', '.join(f'{name} = ?' for name in _RUN_COLUMNS)} WHERE id = ?"
-_ADD_EVENT: Final = "INSERT INTO events (run, seq, at, kind, task, attempt, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ADD_EVENT: Final = "INSERT INTO events (run, seq, at, kind, task, attempt, body) VALUES "
 _ADD_SAMPLE: Final = (
-    "INSERT INTO samples (run, seq, at, task, memory_mb, cpu_percent, agents, tokens_per_minute)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO samples (run, seq, at, task, memory_mb, cpu_percent, agents, tokens_per_minute) VALUES "
 )
-_ADD_OUTPUT: Final = (
-    "INSERT INTO output (run, seq, at, task, attempt, offset, omitted, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_ADD_OUTPUT: Final = "INSERT INTO output (run, seq, at, task, attempt, offset, omitted, text) VALUES "
 _SAVE_TASK: Final = (
     "INSERT OR REPLACE INTO tasks (run, task, position, team, kind, stage, state, reason, attempts, ready_at,"
-    " finished_at, estimate_s, predicted_start_s, predicted_finish_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " finished_at, estimate_s, predicted_start_s, predicted_finish_s) VALUES "
 )
 _SAVE_ATTEMPT: Final = (
     "INSERT OR REPLACE INTO attempts (run, task, attempt, repository, state, reason, queued_s, wait_reason, freed_by,"
     " started_at, finished_at, duration_s, exit_code, cpu_s, peak_memory_mb, output_bytes, omitted_bytes, tokens, usd,"
-    " unpriced) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " unpriced) VALUES "
 )
 _SAVE_USAGE: Final = (
     "INSERT OR REPLACE INTO usage (run, task, attempt, model, calls, unpriced, input_tokens, output_tokens,"
     " cache_read_tokens, cache_write_tokens, usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_SPEND: Final = (
+    "run", "team", "model", "started_at", "repository", "pull_request", "calls", "unpriced", "input_tokens",
+    "output_tokens", "cache_read_tokens", "cache_write_tokens", "usd",
+)  # fmt: skip
+# An update, not a replacement: triggers keep each day's sums by it.
 _SAVE_SPEND: Final = (
-    "INSERT OR REPLACE INTO spend (run, team, model, started_at, repository, pull_request, calls, unpriced,"
-    " input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, usd)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT INTO spend ({', '.join(_SPEND)}) VALUES ({', '.join('?' * len(_SPEND))})"
+    f" ON CONFLICT DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _SPEND[3:])}"
 )
 
 
@@ -187,6 +190,7 @@ class Ingester:
         return {row[0] for row in rows}
 
     def _insert(self, run: _OpenRun, events: Sequence[RunEvent]) -> None:
+        self._learn(task for event in events if (task := getattr(event, "task", "")))
         decisions: list[tuple[object, ...]] = []
         samples: list[tuple[object, ...]] = []
         output: list[tuple[object, ...]] = []
@@ -233,12 +237,23 @@ class Ingester:
                 )
                 if text := spec_text_of(event):
                     run.spec = self._spec(text)
-        connection = self._connection
-        connection.executemany(_ADD_EVENT, decisions)
-        if samples:
-            connection.executemany(_ADD_SAMPLE, samples)
-        if output:
-            connection.executemany(_ADD_OUTPUT, output)
+        self._put(_ADD_EVENT, decisions)
+        self._put(_ADD_SAMPLE, samples)
+        self._put(_ADD_OUTPUT, output)
+
+    def _put(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Insert `rows`, many with each step of SQLite.
+
+        Each step lets go of the interpreter and has to get it back from a run that is busy starting tasks: a step for
+        each row makes both wait thousands of times.
+        """
+        begin = 0
+        for size in _ROWS:
+            values = f"({', '.join('?' * len(rows[0]))})" if rows else ""
+            many = statement + ", ".join([values] * size)
+            while len(rows) - begin >= size:
+                self._connection.execute(many, tuple(chain.from_iterable(rows[begin : begin + size])))
+                begin += size
 
     def _fold_anew(self, run_id: str, run: _OpenRun) -> None:
         for table in ("tasks", "attempts", "usage", "spend"):
@@ -253,8 +268,9 @@ class Ingester:
     def _save(self, run: _OpenRun) -> None:
         fold, connection, name = run.fold, self._connection, self._name
         changes = fold.take_changes()
+        self._learn(chain.from_iterable((t.task, t.team) for t in changes.tasks))
         if changes.tasks:
-            connection.executemany(
+            self._put(
                 _SAVE_TASK,
                 [
                     (
@@ -278,7 +294,7 @@ class Ingester:
             )
         if changes.attempts:
             repository = name(fold.run.repository)
-            connection.executemany(
+            self._put(
                 _SAVE_ATTEMPT,
                 [
                     (
@@ -362,6 +378,19 @@ class Ingester:
                 for s in records
             ],
         )
+
+    def _learn(self, texts: Iterable[str]) -> None:
+        """Find or make the numbers of many names in two steps of SQLite, for the same reason as in `_put`."""
+        unknown = {text for text in texts if text and text not in self._names}
+        if len(unknown) < _ROWS[1]:
+            return  # `_name` will do
+        # What JSON can't carry through SQLite is left to `_name`.
+        listed = json.dumps([text for text in unknown if clean(text) == text and "\0" not in text])
+        self._connection.execute("INSERT OR IGNORE INTO names (name) SELECT value FROM json_each(?)", (listed,))
+        (found,) = self._connection.execute(
+            "SELECT json_group_object(name, id) FROM names WHERE name IN (SELECT value FROM json_each(?))", (listed,)
+        ).fetchone()
+        self._names |= json.loads(found)
 
     def _name(self, text: str) -> int:
         known = self._names.get(text)

@@ -1,7 +1,7 @@
 """Questions over many runs: tasks over time, and what was spent.
 
 Each is answered from an index that carries its figures: the last attempts of a task from `attempts_history`, spending
-from `spend_started`.
+from the sums of each day, `spend_days` and `spend_pulls`.
 """
 
 # ruff: noqa: S608 - only this module's own words are put into SQL; values are bound
@@ -58,15 +58,16 @@ class Saved:
 
 _SUMS: Final = (
     "sum(calls), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),"
-    " sum(cache_write_tokens), sum(usd)"
+    " sum(cache_write_tokens), sum(nano_usd) / 1e9"
 )
 _KEYS: Final[Mapping[str, str]] = {
-    "day": "date(started_at, 'unixepoch')",
+    "day": "date(day * 86400, 'unixepoch')",
     "model": "model",
     "team": "team",
     "repository": "repository",
     "pull request": "repository || '#' || pull_request",
 }
+_DAY_S: Final = 86400
 
 
 def task_names(queries: Queries, repository: str) -> list[str]:
@@ -114,20 +115,18 @@ def task_history(queries: Queries, task: str, repository: str, *, limit: int = 1
 
 
 def spending(queries: Queries, by: str, *, since: float, repository: str = "", limit: int = 100) -> list[Spent]:
-    """What was used by runs that started since then: by `day` (UTC, in order), or by `model`, `team`, `repository` or
-    `pull request` (dearest first)."""
-    key = _KEYS[by]
-    conditions = ["started_at >= ?"]
-    values: list[object] = [since]
+    """What was used by runs that started on the day (UTC) of `since` or later: by `day` (in order), or by `model`,
+    `team`, `repository` or `pull request` (dearest first)."""
+    table = "spend_pulls" if by == "pull request" else "spend_days"
+    conditions = ["day >= ?", "calls > 0"]
+    values: list[object] = [int(since // _DAY_S)]
     if repository:
         conditions.append("repository = ?")
         values.append(repository)
-    if by == "pull request":
-        conditions.append("pull_request IS NOT NULL")
     order = "1" if by == "day" else "8 DESC, 1"
     rows = queries.ask(
-        f"SELECT {key}, {_SUMS} FROM spend INDEXED BY spend_started WHERE {' AND '.join(conditions)}"
-        f" GROUP BY 1 ORDER BY {order} LIMIT ?",
+        f"SELECT {_KEYS[by]}, {_SUMS} FROM {table} WHERE {' AND '.join(conditions)} GROUP BY 1 ORDER BY {order}"
+        " LIMIT ?",
         (*values, limit),
     )
     return [

@@ -10,14 +10,19 @@ measurements) lie in three tables that share one numbering; `(run, seq)` is the 
 twice is impossible, and each run's events lie side by side on disk.
 """
 
+# ruff: noqa: S608 - only this module's own words are put into SQL
+
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from maos_bot.model import TaskState
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from sqlite_utils import Database, Migrations
 
 # "maos" in ASCII: tells our databases from other people's.
@@ -326,56 +331,172 @@ _DASHBOARD: Final = (
 )
 
 
-def first_tables(db: Database) -> None:
-    """Step 1: the stream, the tables folded from it, and the views."""
-    for statement in (*_STREAM, *_FOLDS, *_VIEWS):
-        db.execute(statement)
-    db.table("kinds").insert_all(
-        {"id": number, "name": name} for name, number in KINDS.items() if name not in _AGENT_KINDS
+_SPENT: Final = (
+    "calls", "unpriced", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "nano_usd",
+)  # fmt: skip
+_ROLLUPS: Final = {"spend_days": ("team", "model"), "spend_pulls": ("pull_request",)}
+
+
+def _rolled(table: str, row: str, sign: str) -> str:
+    """The statement that adds a row of `spend` to a day's sums, or takes it off."""
+    keys = _ROLLUPS[table]
+    sums = [*(f"{row}.{name}" for name in _SPENT[:-1]), f"CAST(round({row}.usd * 1e9) AS INTEGER)"]
+    only = f" WHERE {row}.pull_request IS NOT NULL" if "pull_request" in keys else " WHERE true"
+    return (
+        f"INSERT INTO {table} (day, repository, {', '.join((*keys, *_SPENT))})"
+        f" SELECT CAST({row}.started_at / 86400 AS INTEGER), {row}.repository,"
+        f" {', '.join(f'{row}.{key}' for key in keys)},"
+        f" {', '.join(f'{sign}{value}' for value in sums)}{only} ON CONFLICT DO UPDATE SET"
+        f" {', '.join(f'{name} = {name} + excluded.{name}' for name in _SPENT)}"
     )
 
 
-def for_the_dashboard(db: Database) -> None:
+_SPENDING: Final = (
+    # What was spent each day (UTC), kept by triggers: pages over months read a few thousand rows instead of all runs.
+    # Money is whole billionths of a dollar, so that taking off what was added leaves nothing.
+    *(
+        f"CREATE TABLE {table} (day INTEGER NOT NULL, repository TEXT NOT NULL,"
+        f" {', '.join(f'{key} {kind} NOT NULL' for key, kind in keys)},"
+        f" {', '.join(f'{name} INTEGER NOT NULL' for name in _SPENT)},"
+        f" PRIMARY KEY (day, repository, {', '.join(key for key, _ in keys)})) WITHOUT ROWID"
+        for table, keys in (
+            ("spend_days", (("team", "TEXT"), ("model", "TEXT"))),
+            ("spend_pulls", (("pull_request", "INTEGER"),)),
+        )
+    ),
+    *(
+        f"CREATE TRIGGER spend_{event.lower()} AFTER {event} ON spend BEGIN"
+        f" {' '.join(_rolled(table, row, sign) + ';' for table in _ROLLUPS for row, sign in rows)} END"
+        for event, rows in (
+            ("INSERT", (("new", ""),)),
+            ("DELETE", (("old", "-"),)),
+            ("UPDATE", (("old", "-"), ("new", ""))),
+        )
+    ),
+    *(
+        f"INSERT INTO {table} SELECT CAST(started_at / 86400 AS INTEGER), repository, {', '.join(keys)},"
+        f" {', '.join(f'sum({name})' for name in _SPENT[:-1])}, sum(CAST(round(usd * 1e9) AS INTEGER)) FROM spend"
+        f"{' WHERE pull_request IS NOT NULL' if 'pull_request' in keys else ''}"
+        f" GROUP BY 1, repository, {', '.join(keys)}"
+        for table, keys in _ROLLUPS.items()
+    ),
+    "DROP INDEX spend_started",
+)
+
+
+def first_tables(connection: sqlite3.Connection) -> None:
+    """Step 1: the stream, the tables folded from it, and the views."""
+    for statement in (*_STREAM, *_FOLDS, *_VIEWS):
+        connection.execute(statement)
+    _add_kinds(connection, [name for name in KINDS if name not in _AGENT_KINDS])
+
+
+def for_the_dashboard(connection: sqlite3.Connection) -> None:
     """Step 2: what the dashboard's pages read: baselines, tasks over time, spending, search.
 
     It is filled from what is there; of older runs the search knows name, branch, commit and actor, not their logs.
     """
     for statement in _DASHBOARD:
-        db.execute(statement)
+        connection.execute(statement)
 
 
-def agent_events(db: Database) -> None:
+def agent_events(connection: sqlite3.Connection) -> None:
     """Step 3: the kinds of event that agents' conversations, findings and changes are."""
-    db.table("kinds").insert_all({"id": KINDS[name], "name": name} for name in _AGENT_KINDS)
+    _add_kinds(connection, _AGENT_KINDS)
 
 
-Step = Callable[["Database"], None]
-STEPS: Final[tuple[Step, ...]] = (first_tables, for_the_dashboard, agent_events)
+def spending_by_day(connection: sqlite3.Connection) -> None:
+    """Step 4: what was spent, summed up by day."""
+    for statement in _SPENDING:
+        connection.execute(statement)
+
+
+def what_came_in(connection: sqlite3.Connection) -> None:
+    """Step 5: when uploads and artifacts were taken in, and which artifacts of which repository were looked at."""
+    connection.execute(
+        "CREATE TABLE intakes (source TEXT PRIMARY KEY, at REAL NOT NULL, etag TEXT NOT NULL DEFAULT '') WITHOUT ROWID"
+    )
+    connection.execute(
+        "CREATE TABLE artifacts (repository TEXT NOT NULL, artifact INTEGER NOT NULL, name TEXT NOT NULL,"
+        " at REAL NOT NULL, problem TEXT NOT NULL, PRIMARY KEY (repository, artifact)) WITHOUT ROWID"
+    )
+
+
+def _add_kinds(connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    connection.executemany("INSERT INTO kinds (id, name) VALUES (?, ?)", [(KINDS[name], name) for name in names])
+
+
+Step = Callable[["sqlite3.Connection"], None]
+STEPS: Final[tuple[Step, ...]] = (first_tables, for_the_dashboard, agent_events, spending_by_day, what_came_in)
 SCHEMA_VERSION: Final = len(STEPS)
+_SET: Final = "maos"
+_RECORDS: Final = "_sqlite_migrations"  # where sqlite-utils keeps which steps were applied, and how it makes that
+_MAKE_RECORDS: Final = (
+    f"""
+    CREATE TABLE "{_RECORDS}" (
+       "id" INTEGER PRIMARY KEY,
+       "migration_set" TEXT,
+       "name" TEXT,
+       "applied_at" TEXT
+    )
+    """,
+    f"""
+    CREATE UNIQUE INDEX "idx_{_RECORDS}_migration_set_name"
+        ON "{_RECORDS}" ("migration_set", "name")
+    """,
+)
 
 
 def migrations(steps: tuple[Step, ...] = STEPS) -> Migrations:
-    """The steps as a set that sqlite-utils applies and records in `_sqlite_migrations`."""
-    from sqlite_utils import Migrations  # 0.2 s that only a new or old database needs
+    """The steps as a set that sqlite-utils applies and records."""
+    from sqlite_utils import Migrations  # 0.1 s that only an old database needs
 
-    ordered = Migrations("maos")
-    for number, step in enumerate(steps, start=1):
-        ordered(name=f"{number:04d}_{step.__name__}")(step)
+    ordered = Migrations(_SET)
+    for name, step in _named(steps):
+        ordered(name=name)(_through_sqlite_utils(step))
     return ordered
 
 
-def migrate(db: Database, steps: tuple[Step, ...] = STEPS) -> None:
-    """Bring `db` up to the last step, all in one transaction: it ends at the new version or stays as it was.
+def migrate(connection: sqlite3.Connection, steps: tuple[Step, ...] = STEPS) -> None:
+    """Bring the database up to the last step, all in one transaction: it ends at the new version or stays as it was.
 
-    Safe while others do the same: the write lock is taken before looking at what is missing.
+    Safe while others do the same: the write lock is taken before looking at what is missing. A new database is made
+    without sqlite-utils, to which it looks as if it had made it: loading it takes longer than many a run.
     """
-    db.conn.execute("BEGIN IMMEDIATE")
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        migrations(steps).apply(db)
-        db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.conn.execute(f"PRAGMA user_version = {len(steps)}")
-        db.conn.execute("COMMIT")
+        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            from sqlite_utils import Database
+
+            migrations(steps).apply(Database(connection, execute_plugins=False))
+        else:
+            _make(connection, steps)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(steps)}")
+        connection.execute("COMMIT")
     except BaseException:
-        if db.conn.in_transaction:
-            db.conn.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
+
+
+def _make(connection: sqlite3.Connection, steps: tuple[Step, ...]) -> None:
+    for statement in _MAKE_RECORDS:
+        connection.execute(statement)
+    for name, step in _named(steps):
+        step(connection)
+        connection.execute(
+            f'INSERT INTO "{_RECORDS}" ("migration_set", "name", "applied_at") VALUES (?, ?, ?)',
+            (_SET, name, str(datetime.now(UTC))),
+        )
+
+
+def _named(steps: tuple[Step, ...]) -> list[tuple[str, Step]]:
+    return [(f"{number:04d}_{step.__name__}", step) for number, step in enumerate(steps, start=1)]
+
+
+def _through_sqlite_utils(step: Step) -> Callable[[Database], None]:
+    def apply(db: Database) -> None:
+        step(db.conn)
+
+    return apply

@@ -131,12 +131,16 @@ class Queries:
         """The stored events of a run with a larger `seq`, in order; its output only where asked for."""
         return list(self.iter_events(run_id, after_seq=after_seq, with_output=with_output))
 
-    def iter_events(self, run_id: str, *, after_seq: int = 0, with_output: bool = True) -> Iterator[RunEvent]:
-        """The same, one at a time, for runs too large to hold."""
+    def iter_events(
+        self, run_id: str, *, after_seq: int = 0, with_output: bool = True, with_talk: bool = True
+    ) -> Iterator[RunEvent]:
+        """The same, one at a time, for runs too large to hold; without `with_talk` no agent's conversation is in it."""
         full_id = self.find(run_id)
         number = self._number(full_id)
         try:
-            yield from read_stream(self._connection, number, full_id, after_seq=after_seq, output=with_output)
+            yield from read_stream(
+                self._connection, number, full_id, after_seq=after_seq, output=with_output, talk=with_talk
+            )
         except sqlite3.Error as error:
             raise explain(error, self._path) from error
 
@@ -401,6 +405,7 @@ class Queries:
             runs=row[2],
             lost=self.count_runs(RunFilter(status=LOST)),
             last_event_at=row[3],
+            intakes=tuple(self._rows("SELECT source, at FROM intakes ORDER BY at DESC LIMIT 20")),
         )
 
     def _conditions(self, where: RunFilter, sort: RunSort = RunSort.STARTED) -> tuple[list[str], list[object]]:

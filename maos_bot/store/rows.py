@@ -149,3 +149,4 @@ class StoreStatus:
     runs: int
     lost: int
     last_event_at: float | None
+    intakes: tuple[tuple[str, float], ...]  # what came in from elsewhere, and when, the newest first

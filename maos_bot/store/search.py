@@ -11,7 +11,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from maos_bot.store.queries import Queries
 
@@ -90,18 +90,18 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def search(queries: Queries, text: str, *, limit: int = 50) -> list[Hit]:
-    """What holds every word of `text` (each may be the beginning of one), newest first; nothing where it has none."""
+    """What holds every word of `text`, newest first; nothing where it has none.
+
+    The last may be the beginning of a word where it is none itself: the index streams whole words, and has to put
+    together all that a beginning means, which takes long for a common one in a big history.
+    """
     words = words_of(text)
     if not words:
         return []
-    asked = " ".join(f'"{word}"*' for word in words)
-    rows = queries.ask(
-        "SELECT d.run, d.task, d.attempt, r.run_id, r.name, r.status, r.branch, r.started_at, n.name, a.state"
-        " FROM (SELECT rowid AS id FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT ?) f"
-        " CROSS JOIN documents d ON d.id = f.id JOIN runs r ON r.id = d.run LEFT JOIN names n ON n.id = d.task"
-        " LEFT JOIN attempts a ON a.run = d.run AND a.task = d.task AND a.attempt = d.attempt LIMIT ?",
-        (asked, _LOOKED_AT, limit),
-    )
+    whole = " ".join(f'"{word}"' for word in words)
+    rows = _found(queries, whole, limit)
+    if not rows and not queries.ask("SELECT rowid FROM search WHERE search MATCH ? LIMIT 1", (f'"{words[-1]}"',)):
+        rows = _found(queries, f"{whole}*", limit)
     return [
         Hit(
             run_id=run_id,
@@ -116,6 +116,16 @@ def search(queries: Queries, text: str, *, limit: int = 50) -> list[Hit]:
         )
         for run, number, attempt, run_id, name, status, branch, started_at, task, state in rows
     ]
+
+
+def _found(queries: Queries, asked: str, limit: int) -> list[tuple[Any, ...]]:
+    return queries.ask(
+        "SELECT d.run, d.task, d.attempt, r.run_id, r.name, r.status, r.branch, r.started_at, n.name, a.state"
+        " FROM (SELECT rowid AS id FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT ?) f"
+        " CROSS JOIN documents d ON d.id = f.id JOIN runs r ON r.id = d.run LEFT JOIN names n ON n.id = d.task"
+        " LEFT JOIN attempts a ON a.run = d.run AND a.task = d.task AND a.attempt = d.attempt LIMIT ?",
+        (asked, _LOOKED_AT, limit),
+    )
 
 
 def _line(queries: Queries, key: tuple[int, int, int], words: tuple[str, ...]) -> str:

@@ -1,5 +1,7 @@
 """Reading one run's stored events back, in order, from the three tables that share its numbering."""
 
+# ruff: noqa: S608 - only this module's own words are put into SQL; values are bound
+
 from __future__ import annotations
 
 import heapq
@@ -24,23 +26,31 @@ def read_stream(
     after_seq: int = 0,
     output: bool = True,
     output_text: bool = True,
+    talk: bool = True,
 ) -> Iterator[RunEvent]:
     """The events of run number `run` with a larger `seq` than `after_seq`, in order, a row at a time.
 
-    Without `output` there are no `OutputChunk`s; without `output_text` they are there with an empty text.
+    Without `output` there are no `OutputChunk`s; without `output_text` they are there with an empty text. Without
+    `talk` there are no `TranscriptAdded`s.
     """
-    parts = [read_decisions(connection, run, run_id, after_seq=after_seq), _samples(connection, run, run_id, after_seq)]
+    parts = [
+        read_decisions(connection, run, run_id, after_seq=after_seq, talk=talk),
+        _samples(connection, run, run_id, after_seq),
+    ]
     if output:
         parts.append(_output(connection, run, run_id, after_seq, text=output_text))
     return heapq.merge(*parts, key=_BY_SEQ)
 
 
-def read_decisions(connection: sqlite3.Connection, run: int, run_id: str, *, after_seq: int = 0) -> Iterator[RunEvent]:
-    """Its events that are neither output nor measurements."""
+def read_decisions(
+    connection: sqlite3.Connection, run: int, run_id: str, *, after_seq: int = 0, talk: bool = True
+) -> Iterator[RunEvent]:
+    """Its events that are neither output nor measurements; without `talk` no agent's conversation is among them."""
+    silent = "" if talk else f" AND e.kind != {KINDS['TranscriptAdded']}"
     rows = connection.execute(
         "SELECT e.seq, e.at, e.kind, n.name, e.attempt, e.body,"
         " CASE e.kind WHEN 1 THEN (SELECT s.text FROM runs r JOIN specs s ON s.id = r.spec WHERE r.id = e.run) END"
-        " FROM events e LEFT JOIN names n ON n.id = e.task WHERE e.run = ? AND e.seq > ? ORDER BY e.seq",
+        f" FROM events e LEFT JOIN names n ON n.id = e.task WHERE e.run = ? AND e.seq > ?{silent} ORDER BY e.seq",
         (run, after_seq),
     )
     for seq, at, kind, task, attempt, body, spec_text in rows:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from maos_bot.agents.worker import Bounds
 from maos_bot.events import ChangeTaken, FindingReported, TranscriptAdded, UsageRecorded
 from maos_bot.model import Budget, Task, TaskState, Team, Usage
+from maos_bot.models.client import Target
 from maos_bot.models.protocol import Fault, ProviderError, Returned, ToolCall
 from maos_bot.reporting.report import report_of
 from maos_bot.store.codec import from_line, to_line
@@ -26,7 +29,12 @@ def agent(task_id: str, **values: Any) -> Task:
 def test_a_task_is_worked_on_with_tools_and_its_change_and_cost_are_recorded(tmp_path: Path) -> None:
     provider = Scripted({"docs": [say("I write.", call("write", path="a.md", text="hello")), finish("wrote a.md")]})
     team = crew(provider, tmp_path)
-    ran = run(tmp_path, agent("docs", team="writers"), command("after", "echo after", needs=("docs",)), agents=team)
+    ran = run(
+        tmp_path,
+        agent("docs", team="writers", writes=("a.md",)),
+        command("after", "echo after", needs=("docs",)),
+        agents=team,
+    )
     assert ran.states() == {"docs": TaskState.SUCCEEDED, "after": TaskState.SUCCEEDED}
     (change,) = ran.of(ChangeTaken)
     assert change.files == ("a.md",)
@@ -182,3 +190,22 @@ def test_old_results_are_left_out_before_the_context_overflows(tmp_path: Path) -
     assert "left out to save room: 6,014 characters" in results[0].results[0].text
     assert "left out" not in results[-1].results[0].text
     assert [tuple(turn.messages[:1]) for turn in provider.turns] == [provider.turns[0].messages] * 9
+
+
+def test_a_model_that_cannot_call_tools_may_answer_a_question_in_words(tmp_path: Path) -> None:
+    own = Target(provider="openai", model="a-model-of-my-own")
+    provider = Scripted({"sum": [say("It parses specs."), say("Yes.")], "edit": [say("I would edit.")] * 9})
+    tasks = [agent("sum"), agent("edit", writes=("a",))]
+    ran = run(tmp_path, *tasks, agents=crew(provider, tmp_path, chain=(own,), reckoned=True))
+    assert ran.states() == {"sum": TaskState.SUCCEEDED, "edit": TaskState.FAILED}
+    assert "It parses specs." in ran.output("sum")
+
+
+def test_a_program_that_leads_the_conversation_itself_ends_with_its_words(tmp_path: Path) -> None:
+    finding = {"path": "a.py", "line": 1, "severity": "notice", "message": "odd"}
+    said = f"Here it is: {json.dumps({'summary': 'one', 'findings': [finding]})}"
+    provider = Scripted({"review": [replace(say(said), whole=True)], "sum": [replace(say("Just words."), whole=True)]})
+    ran = run(tmp_path, agent("review", report="findings"), agent("sum"), agents=crew(provider, tmp_path))
+    assert ran.states() == {"review": TaskState.SUCCEEDED, "sum": TaskState.SUCCEEDED}
+    assert [each.message for each in ran.of(FindingReported)] == ["odd"]
+    assert len({turn.folder for turn in provider.turns}) == 1, "tasks that only read share a folder"

@@ -237,5 +237,5 @@ def test_signals_end_the_whole_program_cleanly(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=10)
     assert time.monotonic() - began < 7
     assert process.returncode == 130, err
-    assert '"status": "cancelled"' in out
+    assert '"status": "cancelled"' in out, err
     assert "Traceback" not in err

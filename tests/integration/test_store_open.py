@@ -18,7 +18,7 @@ from maos_bot.errors import StoreError
 from maos_bot.store import db as store_db
 from maos_bot.store.db import check_integrity, connect, connect_read_only, open_store
 from maos_bot.store.ingest import ingest
-from maos_bot.store.migrations import KINDS, SCHEMA_VERSION, STEPS
+from maos_bot.store.migrations import KINDS, SCHEMA_VERSION, STEPS, migrations
 from maos_bot.store.queries import Queries
 from tests.integration.store_parts import short_run
 
@@ -120,16 +120,44 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
             attempt()
 
 
-def add_labels(db: Database) -> None:
+def add_labels(db: sqlite3.Connection) -> None:
     """A step as a later version could bring it."""
     db.execute("ALTER TABLE runs ADD COLUMN label TEXT NOT NULL DEFAULT ''")
     db.execute("CREATE INDEX runs_label ON runs (label)")
 
 
-def break_off(db: Database) -> None:
+def break_off(db: sqlite3.Connection) -> None:
     """A step that fails half-way."""
     db.execute("CREATE TABLE half (x)")
     db.execute("INSERT INTO no_such_table VALUES (1)")
+
+
+def schema_of(db: Database) -> dict[str, str]:
+    rows = db.query("SELECT type || ' ' || name AS what, ifnull(sql, '') AS made FROM sqlite_schema")
+    return {row["what"]: " ".join(row["made"].split()) for row in rows}
+
+
+def test_a_new_database_is_as_sqlite_utils_would_have_made_it(path: Path, tmp_path: Path) -> None:
+    migrated = Database(tmp_path / "migrated.db")
+    migrations().apply(migrated)
+    made = Database(path)
+    assert schema_of(made) == schema_of(migrated)
+    assert [row["name"] for row in made["kinds"].rows] == [row["name"] for row in migrated["kinds"].rows]
+    assert migrations().pending(made) == []
+    made.close()
+    migrated.close()
+
+
+def test_making_a_database_and_storing_a_run_loads_no_sqlite_utils(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from maos_bot.store.writer import StoreWriter\n"
+        "from tests.integration.store_parts import short_run\n"
+        f"with StoreWriter(Path({str(tmp_path / 'new.db')!r})) as writer:\n"
+        "    for event in short_run('run-1'): writer.add(event)\n"
+        "assert 'sqlite_utils' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def test_an_older_database_is_brought_up_to_date_with_its_runs(path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from flask.testing import FlaskClient
 from maos_bot.demo.pipeline import PYTEST_FAILURE, Ending
 from maos_bot.model import TaskState, Trigger, Usage
 from maos_bot.reporting.report import report_of
+from maos_bot.store import db
 from maos_bot.store.db import open_store
 from maos_bot.store.queries import Queries
 from tests.factories import START, make_history, make_run, store_runs
@@ -61,6 +64,8 @@ def test_figures_of_a_run_equal_those_of_its_report(client: FlaskClient) -> None
         "speedup": said["speedup"],
         "usd": said["usage"]["usd"],
         "memory_mb": said["peak"]["memory_mb"],
+        "cpu_percent": said["peak"]["cpu_percent"],
+        "tokens": sum(value for name, value in said["usage"].items() if name.endswith("_tokens")),
     }
     rows = re.findall(r'<tr role="row" data-task="([^"]+)">(.*?)</tr>', table, re.DOTALL)
     assert [name for name, _ in rows] == list(said["tasks"])
@@ -89,7 +94,7 @@ def test_the_timeline_draws_each_task_with_its_waits_and_its_plan(client: FlaskC
 
 def test_the_list_names_state_branch_commit_and_tasks(client: FlaskClient) -> None:
     page = text(client, "/")
-    for words in ("Failed", "Succeeded", "#412", "feature/x", "c0ffee0", "pull request by mira", "$0.01", "1.5 k"):
+    for words in ("Failed", "Succeeded", "#412", "feature/x", "c0ffee0", "by mira", "$0.01", "1.5 k"):
         assert words in page
     assert page.index("bbbbbb") < page.rindex("aaaaaa")  # newest first in the table
 
@@ -218,3 +223,18 @@ def test_looking_changes_nothing_in_the_database(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     with Queries(path) as queries:
         assert queries.count_runs() == 1
+
+
+def test_a_locked_database_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "BUSY_TIMEOUT_S", 0.05)
+    path = store_runs(tmp_path / "maos.db", [make_run()])
+    client = create_app(path).test_client()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        for url in ("/", "/runs/latest", "/usage", "/status"):
+            page = text(client, url, 503)
+            assert "locked by another process" in page
+            assert "Wait for it to end" in page
+        assert client.get("/healthz").status_code == 503
+    assert client.get("/").status_code == 200

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -16,8 +19,9 @@ from flask.testing import FlaskClient
 
 from maos_bot.demo.pipeline import PIPELINE, Ending, renamed
 from maos_bot.errors import ConfigError
-from maos_bot.model import Trigger
-from tests.factories import START, make_run, store_runs
+from maos_bot.events import ChangeTaken, FindingReported, RunEvent, TranscriptAdded, UsageRecorded
+from maos_bot.model import Trigger, Usage
+from tests.factories import REVIEWERS, START, make_run, store_runs, with_agent
 from web import create_app, security
 from web.app import HTMX_FILE
 from web.serve import Server
@@ -34,6 +38,23 @@ CORPUS = (
     "\x1b]8;;javascript:alert(1)\x1b\\click\x1b]8;;\x1b\\",
     '" hx-get="/evil" hx-trigger="load',
 )
+
+
+def agent_words(text: str) -> list[tuple[type[RunEvent], dict[str, Any]]]:
+    """What an agent's attempt leaves, with `text` wherever there is a text."""
+    long = f"{text}\n" * 12
+    call = f"{text} {json.dumps({text: text, 'long': long})}"
+    roles = (("asked", long), ("answered", text), ("called", call), ("called", text), ("returned", long), (text, text))
+    finding = {"path": text, "line": 3, "message": text, "suggestion": text}
+    names = {"files": (text,), "conflicts": (text,), "branch": text, "commit": text}
+    return [
+        (UsageRecorded, {"model": text, "usage": Usage(input_tokens=1)}),
+        *((TranscriptAdded, {"turn": 1, "role": role, "text": said, "model": text}) for role, said in roles),
+        (FindingReported, {**finding, "severity": "failure"}),
+        (FindingReported, {**finding, "path": "src/a.py", "severity": "warning"}),
+        (ChangeTaken, {**names, "patch": f"diff --git a/{text} b/{text}\n@@ -1 +1 @@\n-{text}\n+{text}\n"}),
+        (ChangeTaken, names),
+    ]
 
 
 class Elements(HTMLParser):
@@ -63,13 +84,16 @@ def client(tmp_path: Path) -> FlaskClient:
 @pytest.mark.parametrize("text", CORPUS)
 def test_hostile_text_is_only_text(tmp_path: Path, text: str) -> None:
     jobs = renamed(PIPELINE[:4], text)
+    jobs = (*jobs[:3], replace(jobs[3], kind="agent"))
     trigger = Trigger(event=text, actor=text, ref=text, sha=text, repository=text, url=text, pull_request=1)
     bad = {jobs[1].id: Ending(reason=text, log=(text,))}
     run = make_run(name=text, jobs=jobs, trigger=trigger, endings=bad)
+    run = with_agent(run, jobs[3].id, agent_words(text))
     going = make_run(run_id="20261126-090000-cccccc", name=text, jobs=jobs, trigger=trigger, cut_at=12.0)
     client = create_app(store_runs(tmp_path / "maos.db", [run, going]), clock=lambda: START + 13).test_client()
-    tame = create_app(store_runs(tmp_path / "tame.db", [make_run()]), clock=lambda: START + 13).test_client()
-    task = quote(jobs[1].id, safe="")
+    tame_run = make_run(jobs=(*PIPELINE, *REVIEWERS))
+    tame = create_app(store_runs(tmp_path / "tame.db", [tame_run]), clock=lambda: START + 13).test_client()
+    task, agent = (quote(job.id, safe="") for job in (jobs[1], jobs[3]))
     name = quote(text)
     urls = (
         "/",
@@ -90,16 +114,30 @@ def test_hostile_text_is_only_text(tmp_path: Path, text: str) -> None:
         f"/runs/{{}}/tasks/{task}",
         f"/runs/{{}}/tasks/{task}?q={name}",
         f"/runs/{{}}/tail/{task}?attempt=1",
+        f"/runs/{{}}/tasks/{agent}",
+        f"/runs/{{}}/said/{agent}?attempt=1",
     )
     pages = ("/", "/nowhere", "/tasks", "/usage", "/search?q=lint", "/status", "/compare?a=latest&b=latest")
-    of_run = ("", "/graph", "/resources", "/teams", "/log", "/events", "/spec", "/tasks/lint", "/tasks/lint?q=passed")
+    of_run = ("", "/graph", "/resources", "/teams", "/log", "/events", "/spec", "/tasks/lint", "/tasks/lint?q=passed",
+              "/tasks/review", "/tasks/api-docs")  # fmt: skip
     known = elements(
         "".join(
             tame.get(url, follow_redirects=True).text
             for url in (*pages, *(f"/runs/20261126-080000-4f2a9c{part}" for part in of_run))
         )
     )
-    allowed_tags = known.tags | {"pre", "noscript", "input", "table", "code", "span", "mark", "h3"}
+    allowed_tags = known.tags | {
+        "pre",
+        "noscript",
+        "input",
+        "table",
+        "code",
+        "span",
+        "mark",
+        "h3",
+        "details",
+        "summary",
+    }
     for url in (*urls, *(one.format(which[0].run_id) for one in of_runs for which in (run, going))):
         answer = client.get(url)
         assert answer.status_code in {200, 204, 286, 302, 404, 422}, url
@@ -117,8 +155,8 @@ def test_hostile_text_is_only_text(tmp_path: Path, text: str) -> None:
             if name in {"href", "src", "action", "hx-get"}:
                 assert value.startswith(("/", "#")), (url, name, value)
         assert "49" not in re.findall(r"<h1>(.*?)</h1>", answer.text)
-    plain = client.get(f"/runs/{run[0].run_id}/log/{task}")
-    assert plain.mimetype == "text/plain"
+    for url in (f"/runs/{run[0].run_id}/log/{task}", f"/runs/{run[0].run_id}/conversation/{agent}?attempt=1"):
+        assert client.get(url).mimetype == "text/plain"
 
 
 @pytest.mark.parametrize("url", ["/", "/runs/latest", "/nowhere", "/healthz", "/static/maos.css"])

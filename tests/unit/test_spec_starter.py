@@ -21,19 +21,35 @@ def tasks_for(root: Path, files: dict[str, str]) -> dict[str, Task]:
     return {task.id: task for task in parse_spec(spec, path=name).tasks}
 
 
+VENV = ".venv-maos/bin"
+
+
 @pytest.mark.parametrize(
     ("files", "commands"),
     [
         (
             {"pyproject.toml": "[build-system]\n[tool.ruff]\n[tool.mypy]\n[tool.pytest.ini_options]\n"},
-            {"lint": "ruff check .", "types": "mypy .", "test": "python -m pytest -q", "build": "python -m build"},
+            {
+                "venv": None,
+                "lint": f"{VENV}/ruff check .",
+                "types": f"{VENV}/mypy .",
+                "test": f"{VENV}/python -m pytest -q",
+                "build": f"{VENV}/python -m build",
+            },
         ),
-        ({"setup.py": "", "uv.lock": "", "tests/test_a.py": ""}, {"test": "uv run python -m pytest -q"}),
-        ({"requirements.txt": ""}, {"compile": "python -m compileall -q ."}),
         (
-            {"package.json": '{"scripts": {"lint": "x", "test": "y"}}', "package-lock.json": "{}"},
-            {"node-install": "npm ci", "lint": "npm run lint", "test": "npm run test"},
+            {"setup.py": "", "uv.lock": "", "tests/test_a.py": ""},
+            {"venv": "uv sync --locked", "test": "uv run python -m pytest -q"},
         ),
+        ({"requirements.txt": ""}, {"venv": None, "compile": f"{VENV}/python -m compileall -q -x '/[.]' ."}),
+        (
+            {
+                "package.json": '{"scripts": {"lint": "x", "test": "y"}, "devDependencies": {"a": "1"}}',
+                "package-lock.json": "{}",
+            },
+            {"modules": "npm ci --no-audit --no-fund", "lint": "npm run lint", "test": "npm run test"},
+        ),
+        ({"package.json": '{"scripts": {"test": "node --test"}}'}, {"test": "npm run test"}),
         (
             {
                 "package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\""}}',
@@ -58,8 +74,9 @@ def tasks_for(root: Path, files: dict[str, str]) -> dict[str, Task]:
                 "test-2": "cargo test",
             },
         ),
-        ({"package.json": "{broken"}, {"whitespace": None}),
-        ({}, {"whitespace": None}),
+        ({"package.json": "{broken", ".git/HEAD": ""}, {"whitespace": None}),
+        ({"pyproject.toml": "broken = [", "package.json": "[]"}, {"venv": None, "compile": None}),
+        ({}, {"hello": None}),
     ],
 )
 def test_the_starter_runs_what_the_repository_has_tools_for(
@@ -71,10 +88,52 @@ def test_the_starter_runs_what_the_repository_has_tools_for(
     assert all(command is None or tasks[name].run == command for name, command in commands.items())
 
 
-def test_the_workflow_may_write_what_the_action_writes(tmp_path: Path) -> None:
+def test_a_virtual_environment_of_our_own_gets_what_the_project_asks_for_and_the_tools_of_the_checks(
+    tmp_path: Path,
+) -> None:
+    project = """
+[project]
+name = "x"
+[project.optional-dependencies]
+test = []
+[dependency-groups]
+dev = []
+[tool.ruff]
+"""
+    tasks = tasks_for(tmp_path, {"pyproject.toml": project, "requirements-dev.txt": "", "test_a.py": ""})
+    venv = tasks["venv"]
+
+    install = ".venv-maos/bin/python -m pip install --quiet --disable-pip-version-check"
+    assert (venv.run or "").splitlines() == [
+        "python3 -m venv --clear .venv-maos",
+        "echo '*' > .venv-maos/.gitignore",
+        ".venv-maos/bin/python -m pip install --quiet 'pip>=25.1'  # the first that knows --group",
+        f"{install} -r requirements-dev.txt -e '.[test]' --group dev",
+        f"{install} ruff pytest",
+    ]
+    assert venv.inputs[:2] == ("/requirements-dev.txt", "/pyproject.toml")
+    assert venv.outputs == (".venv-maos", "!**/__pycache__/")
+    assert tasks["test"].needs == ("venv", "lint")
+
+
+@pytest.mark.parametrize(
+    ("files", "uses"),
+    [
+        ({"requirements.txt": ""}, "someone/something@v9"),
+        ({"go.mod": "module x"}, "someone/something/composite@v9"),
+        ({"poetry.lock": "", "pyproject.toml": ""}, "someone/something/composite@v9"),
+        ({}, "someone/something@v9"),
+    ],
+)
+def test_the_workflow_runs_where_the_tools_are_and_may_write_what_the_action_writes(
+    tmp_path: Path, files: dict[str, str], uses: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
     _, (name, text) = starter(tmp_path, action="someone/something@v9")
     workflow = YAML(typ="safe").load(text)
 
-    assert name == ".github/workflows/maos.yml"
-    assert workflow["permissions"] == {"contents": "read", "pull-requests": "write", "checks": "write"}
-    assert workflow["jobs"]["maos"]["steps"][-1]["uses"] == "someone/something@v9"
+    assert (name, workflow["permissions"]) == (".github/workflows/maos.yml", {})
+    job = workflow["jobs"]["maos"]
+    assert job["permissions"] == {"contents": "read", "pull-requests": "write", "checks": "write"}
+    assert job["steps"][-1]["uses"] == uses

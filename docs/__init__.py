@@ -1,0 +1,1 @@
+"""The documents, what is made of the code for them, and what checks them."""

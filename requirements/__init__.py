@@ -1,0 +1,1 @@
+"""What maintainers run: locks, prices, the package and a release."""

@@ -1,0 +1,174 @@
+"""Many agents' changes made one: the same bytes whatever the number of workers and the timing, and nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from benchmarks._merge_sets import PROFILES, TaskSet, apply, make_repository, make_set, run_set
+from benchmarks.merge import measure
+from tests.worktree_parts import TEXT, agent, git, places, play, repository
+
+_SETS = 60  # a second or so of the CPU each; benchmarks/merge runs hundreds
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    root = tmp_path_factory.mktemp("merging")
+    return root, make_repository(root)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=_SETS,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),  # a smaller example would cost minutes; the seed is enough to see it again
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    seed=st.integers(0, 2**32),
+    profile=st.sampled_from(PROFILES),
+    most=st.sampled_from((3, 6, 12, 30)),
+)
+def test_any_number_of_workers_comes_to_the_same_bytes_and_loses_nothing(
+    base: tuple[Path, str], seed: int, profile: str, most: int
+) -> None:
+    root, commit = base
+    tasks = make_set(random.Random(seed), most=most, profile=profile)
+    rans = [
+        asyncio.run(
+            run_set(root, commit, tasks, at_once=at_once, rng=random.Random(seed), name=f"{seed}-{most}-{at_once}")
+        )
+        for at_once in (1, 4, 8)
+    ]
+    for ran in rans:
+        assert (ran.lost, ran.unreported) == ([], [])
+        assert profile == "conflicting" or not ran.conflicts
+    if not rans[0].conflicts:
+        assert [(ran.tree, ran.conflicts) for ran in rans] == [(rans[0].tree, {})] * 3
+
+
+def _by_plain_git(root: Path, commit: str, tasks: TaskSet) -> str | None:
+    """The tree that git comes to if a person merges one branch after the other; None where it meets a conflict."""
+    above: dict[str, list[str]] = {}
+
+    def merge(branch: str) -> bool:
+        settings = ("-c", "merge.directoryRenames=false", "-c", "merge.renameLimit=1000")
+        git(root, *settings, "merge", "--quiet", "--no-ff", "--no-edit", branch, check=False)
+        return not git(root, "status", "--porcelain", "--untracked-files=no")
+
+    for task in tasks.order:
+        needs = {each for need in tasks.needs[task] for each in (need, *above[need])}
+        above[task] = [each for each in tasks.order if each in needs]
+        git(root, "checkout", "--quiet", "-B", f"work-{task}", commit)
+        if not all(merge(f"work-{need}") for need in above[task]):
+            return None
+        apply(root, tasks.actions[task], set())
+        git(root, "add", "--all")
+        git(root, "commit", "--quiet", "--allow-empty", f"--message={task}")
+    git(root, "checkout", "--quiet", "-B", "all", commit)
+    if not all(merge(f"work-{task}") for task in tasks.order):
+        return None
+    return git(root, "rev-parse", "HEAD^{tree}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_the_result_is_what_plain_git_comes_to(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    tasks = make_set(rng, most=7, profile=PROFILES[seed % 3])
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "theirs").mkdir()
+    commit = make_repository(tmp_path / "ours")
+    ran = asyncio.run(run_set(tmp_path / "ours", commit, tasks, at_once=4, rng=rng, name="run"))
+    theirs = _by_plain_git(tmp_path / "theirs", make_repository(tmp_path / "theirs"), tasks)
+    if theirs is None:
+        assert ran.conflicts
+    else:
+        assert (ran.tree, ran.conflicts) == (theirs, {})
+
+
+def test_a_rename_takes_the_edits_of_others_along(tmp_path: Path) -> None:
+    root = repository(tmp_path / "r")
+    mover, editor = agent("mover"), agent("editor")
+
+    async def work() -> Mapping[str, str]:
+        trees = places(root, mover, editor)
+        one, two = await trees.open(mover), await trees.open(editor)
+        (one / "a.txt").rename(one / "moved.txt")
+        (two / "a.txt").write_text(TEXT.replace("line 3\n", "line three\n"))
+        for task in (editor, mover):
+            taken = await trees.take(task)
+            assert taken
+            assert not taken.conflicts
+        await trees.close()
+        await trees.apply()
+        return {path.name: path.read_text() for path in root.glob("*.txt")}
+
+    assert play(work()) == {"moved.txt": TEXT.replace("line 3\n", "line three\n")}
+
+
+def test_a_folder_and_a_file_of_the_same_name_conflict(tmp_path: Path) -> None:
+    root = repository(tmp_path / "r")
+    one, two = agent("one"), agent("two")
+
+    async def work() -> None:
+        trees = places(root, one, two)
+        ours, theirs = await trees.open(one), await trees.open(two)
+        (ours / "new").write_text("a file\n")
+        (theirs / "new").mkdir()
+        (theirs / "new/inside").write_text("in a folder\n")
+        await trees.take(one)
+        taken = await trees.take(two)
+        assert taken
+        assert taken.conflicts == ("new", "new~current")
+        assert (theirs / "new/inside").read_text() == "in a folder\n"
+        await trees.close()
+
+    play(work())
+
+
+def test_an_older_git_takes_every_meeting_for_a_conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = repository(tmp_path / "r")
+    real = next(f"{folder}/git" for folder in os.environ["PATH"].split(":") if os.access(f"{folder}/git", os.X_OK))
+    older = tmp_path / "bin" / "git"
+    older.parent.mkdir()
+    older.write_text(f'#!/bin/sh\ncase "$*" in *merge-tree*) exit 129;; esac\nexec {real} "$@"\n')
+    older.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{older.parent}:{os.environ['PATH']}")
+    one, two = agent("one"), agent("two")
+
+    async def work() -> None:
+        trees = places(root, one, two)
+        ours, theirs = await trees.open(one), await trees.open(two)
+        (ours / "a.txt").write_text("first\n" + TEXT)
+        (theirs / "a.txt").write_text(TEXT + "last\n")
+        (theirs / "new.txt").write_text("new\n")
+        await trees.take(one)
+        taken = await trees.take(two)
+        assert taken
+        assert taken.conflicts == ("a.txt",)
+        assert "git 2.38" in taken.advice
+        assert (theirs / "a.txt").read_text() == "first\n" + TEXT
+        (theirs / "a.txt").write_text("first\n" + TEXT + "last\n")
+        again = await trees.take(two)
+        assert again
+        assert again.files == ("a.txt", "new.txt")
+        assert not again.conflicts
+        await trees.close()
+
+    play(work())
+
+
+def test_the_benchmark_counts_what_it_ran() -> None:
+    result = measure(sets=1)
+    assert (result["sets"], result["runs"], result["differing"], result["lost"]) == (1, 3, 0, 0)
