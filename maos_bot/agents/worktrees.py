@@ -9,6 +9,7 @@ docs/merging.md has the rules.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -63,10 +64,19 @@ class Worktrees:
 
     # What `Places` asks for
 
+    def ready(self) -> tuple[str, ...]:
+        """Make ready before anything runs, and what the user should be told; for a caller without a loop.
+
+        Where there can be no worktrees, each `open` says so; a run of which only some tasks are agents goes on.
+        """
+        with contextlib.suppress(PlaceError):
+            self._started()
+        return self.notices
+
     async def start(self) -> tuple[Base, tuple[Kept, ...]]:
         """Make ready: where agents start from, and what dead runs left that was kept just now.
 
-        Raises `PlaceError`. Called by the first `open`; earlier to say its notice before agents run.
+        Raises `PlaceError`. Called by the first `open`.
         """
         return await _whole(self._start)
 
