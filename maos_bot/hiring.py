@@ -222,6 +222,7 @@ def crew_of(
         needs={task.id: task.needs for task in tasks},
         make_tools=lambda task, folder: AgentTools(folder, task, commands=commands, redactor=redactor),
         environ=own,
+        commands=commands,
     )
     told = places.ready()  # before a command of the run changes files: what agents start from must not hang on timing
     for notice in () if config.quiet else told:

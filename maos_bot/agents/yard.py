@@ -105,7 +105,7 @@ class Yard:
                 if folder.path.is_dir():
                     return folder.path
                 del self._folders[task.id]  # the agent removed it
-                worktree.delete(self._git, folder)
+                worktree.delete(self._git, folder, self._lock)
             if task.id in self._merging.accepted:
                 self.untake(task)  # its end was never recorded: it is done anew
             tree, onto = self._merging.below(self._above(task))
@@ -134,7 +134,7 @@ class Yard:
         except BaseException:
             with self._lock:
                 del self._folders[folder.task]
-                worktree.delete(self._git, folder)
+                worktree.delete(self._git, folder, self._lock)
             raise
 
     def hold(self, task: Task) -> Look:
@@ -168,7 +168,7 @@ class Yard:
             self._conflicts.pop(task.id, None)
             del self._folders[task.id]
             self._save()
-        worktree.delete(self._git, folder)
+        worktree.delete(self._git, folder, self._lock)
         return taken
 
     def untake(self, task: Task) -> None:
