@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -131,7 +132,7 @@ def set_back(git: Git, folder: Folder, tree: str) -> None:
 def delete(git: Git, folder: Folder, lock: AbstractContextManager[object]) -> None:
     """Remove the folder, and git's knowledge of it; that under `lock`: `git worktree add` reads what it has of all."""
     name = folder.path.name
-    admin, gone = git.git_dir / "worktrees" / name, git.git_dir / f"removed-{name}"
+    admin, gone = git.git_dir / "worktrees" / name, git.git_dir / f"removed-{name}-{time.monotonic_ns()}"
     with lock:
         if admin.is_dir():
             admin.rename(gone)
