@@ -11,7 +11,7 @@ from pathlib import Path
 from maos_bot.agents import folders as worktree
 from maos_bot.agents.folders import Folder, Look
 from maos_bot.agents.git import Git, GitError
-from maos_bot.agents.handover import Keeper, Kept, Merged, patch_between
+from maos_bot.agents.handover import Keeper, Kept, Merged, patch_between, readable_patch
 from maos_bot.agents.merging import Accepted, Merge, Merging, Step
 from maos_bot.agents.objects import Objects
 from maos_bot.agents.origin import borrow, give, look_at
@@ -35,6 +35,7 @@ class Taken:
     removed: int = 0
     conflicts: tuple[str, ...] = ()
     branch: str = ""
+    patch: str = ""
     advice: str = ""
 
 
@@ -157,10 +158,11 @@ class Yard:
             return None
         self._check(task, folder, held)
         added, removed = self._objects.line_counts(folder.start, held.tree)
+        patch = readable_patch(self._git, folder.start, held.tree)
         with self._lock:
             change = self._change(task, folder, held)
             merge = self._merging.add(change)
-            taken = Taken(commit=change.commit, files=tuple(held.edits), added=added, removed=removed)
+            taken = Taken(commit=change.commit, files=tuple(held.edits), added=added, removed=removed, patch=patch)
             if merge.conflicts:
                 taken = self._hand_back(folder, change, merge, taken)
                 self._save()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from maos_bot.agents.handover import READABLE
 from maos_bot.agents.places import PlaceError, RefusedError
 from tests.worktree_parts import TEXT, agent, files_of, git, places, play, repository, state_of
 
@@ -517,3 +518,27 @@ def test_without_anything_changed_there_is_no_result(tmp_path: Path) -> None:
 
     play(work())
     assert (tmp_path / "patch").read_bytes() == b""
+
+
+def test_a_taken_change_comes_with_a_patch_that_people_can_read(tmp_path: Path) -> None:
+    root = repository(tmp_path / "r")
+    one, long = agent("one"), agent("long")
+
+    async def work() -> None:
+        trees = places(root, one, long)
+        folder = await trees.open(one)
+        (folder / "a.txt").write_text(TEXT.replace("line 5\n", "line five\n"))
+        (folder / "picture.bin").write_bytes(bytes(range(256)) * 40)
+        taken = await trees.take(one)
+        assert taken
+        assert "-line 5\n+line five\n" in taken.patch
+        assert "Binary files /dev/null and b/picture.bin differ" in taken.patch
+        assert len(taken.patch) < 2000
+        (await trees.open(long) / "b.txt").write_text("x" * 99 + "\n" + "many words\n" * 24_000)
+        taken = await trees.take(long)
+        assert taken
+        assert READABLE - 200 < len(taken.patch) <= READABLE
+        assert taken.patch.endswith("+many words\n")
+        await trees.close()
+
+    play(work())
