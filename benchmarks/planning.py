@@ -44,7 +44,7 @@ from maos_bot.planning.schedule import simulate
 SLOTS: Final = 8
 BOXES_S: Final = (0.1, 2.0)
 SOLVED_S: Final = 2.0
-# How many instances each set takes with `--quick`: in all, and with the long time box at most; those come last, in turns.
+# How many instances each set takes with `--quick`: in all, and with the long box at most; those come last, in turns.
 # No further one is begun after `QUICK_S`: a machine that is busy does fewer, and `instances` says how many.
 QUICK: Final[Mapping[str, tuple[int, int]]] = {"j30": (60, 16), "j120": (50, 8), "traces": (40, 4)}
 QUICK_S: Final = 40.0
