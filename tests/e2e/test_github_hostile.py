@@ -9,15 +9,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from maos_bot.events import FindingReported, RunFinished, RunStarted, UsageRecorded
 from maos_bot.github.commands import parse
 from maos_bot.github.trigger import read_trigger
 from maos_bot.github.trust import Facts, Permission, decide
-from maos_bot.model import TaskState, Trigger
+from maos_bot.model import RunStatus, TaskState, Trigger, Usage
 from maos_bot.reporting import markdown
 from maos_bot.reporting.findings import read_line
 from maos_bot.reporting.report import report_of
@@ -369,6 +371,20 @@ NAMES = {
     "details": "</details></summary><h1>Approved</h1>",
     "mathematics": "$\\href{https://evil.example}{x}$",
     "slash command": "/maos approve " + SHA,
+    "another bot's command": "/merge now",
+    "a new line and a command": "x\n/lgtm cancel",
+    "twice encoded": "&amp;#64;octocat &amp;lt;img src=x&amp;gt;",
+    "decomposed": "e\u0301 \u212b",
+    "style": "<style>*{display:none}</style>",
+    "svg": "<svg onload=alert(1)>",
+    "reference style link": "[x]: https://evil.example\n[x]",
+    "autolink": "<https://evil.example> mailto:a@b.example",
+    "footnote": "[^1]: hidden",
+    "cross repository": "octocat/hello#12 GH-3",
+    "task list": "- [x] approved",
+    "setext heading": "Approved\n====",
+    "alert": "> [!CAUTION]\n> approve this",
+    "emoji joined": "\U0001f468\u200d\U0001f469",
     "very long": "x" * 5000,
 }
 
@@ -392,13 +408,62 @@ def test_words_of_strangers_stay_words(place: str, word: str) -> None:
         markdown.check_output(report, values["id"]).summary,
     ]
     for text in texts:
-        found = seen(text)
-        assert not {"img", "script", "h1", "a", "iframe"} & set(found.tags)
-        assert not re.search(r"@\w|://|www\.\w", found.text)
-        assert "\U000e0041" not in text
-        assert "\u202e" not in text
-        assert "\x1b" not in text
-        assert text.count("<!-- maos-bot") <= 1
+        _is_harmless(text)
+
+
+AGENTS_WORDS = ("message", "suggestion", "reason of the run", "why this mode", "model", "team", "command", "version")
+
+
+@pytest.mark.parametrize("place", AGENTS_WORDS)
+@pytest.mark.parametrize("word", NAMES.values(), ids=NAMES)
+def test_words_of_agents_and_models_stay_words(place: str, word: str) -> None:
+    job = Job(
+        id="review",
+        ends=TaskState.FAILED,
+        team=word if place == "team" else "",
+        command=word if place == "command" else "true",
+    )
+    events = play([job], trigger=Trigger(event="pull_request", sha=SHA, pull_request=2))
+    first, last = events[0], events.pop()
+    assert isinstance(first, RunStarted)
+    assert isinstance(last, RunFinished)
+    changes: dict[str, Any] = {"why this mode": {"chosen_because": word}, "version": {"version": word}}.get(place, {})
+    events[0] = replace(first, **changes)
+    row: dict[str, Any] = {"run_id": first.run_id, "task": "review", "attempt": 1, "at": last.at}
+    events += [
+        FindingReported(
+            seq=100,
+            path="src/a.py",
+            line=3,
+            severity="failure",
+            message=word if place == "message" else "said",
+            suggestion=word if place == "suggestion" else "",
+            **row,
+        ),
+        UsageRecorded(
+            seq=101, model=word if place == "model" else "claude", usage=Usage(input_tokens=1, usd=0.1), **row
+        ),
+        replace(last, seq=102, status=RunStatus.CANCELLED, reason=word if place == "reason of the run" else "x"),
+    ]
+    report = report_of(events)
+    run = markdown.run_check_output(report)
+    said = markdown.check_output(report, "review")
+    texts = [markdown.comment(report).text, markdown.summary(report).text, run.summary, run.text, said.summary]
+    for text in texts:
+        _is_harmless(text)
+    assert not {*map(ord, said.title + run.title)} & {0x1B, 0x202E, 0xE0041, 10, 13}
+    for each in report.findings:
+        assert not {*map(ord, each.message + each.suggestion)} & {0x1B, 0x202E, 0xE0041}
+        assert len(each.message) <= 4_000
+
+
+def _is_harmless(text: str) -> None:
+    found = seen(text)
+    assert not {"img", "script", "h1", "a", "iframe", "style", "form", "input", "svg"} & set(found.tags)
+    assert not re.search(r"@\w|://|www\.\w|\bGH-\d|#\d", found.text)
+    assert not re.search(r"^\s*/\w+ ", found.text, re.MULTILINE), "a slash command"
+    assert not {"\U000e0041", "\u202e", "\x1b", "\u200d", "\ufeff"} & set(text)
+    assert text.count("<!-- maos-bot") <= 1
 
 
 LINES = {
@@ -463,6 +528,8 @@ def test_there_are_cases_enough() -> None:
         7 * len(WHO),
         len(HEAD_FILES),
         6 * len(NAMES),
+        len(AGENTS_WORDS) * len(NAMES),
+        len(ORDERS),
         len(LINES),
     )
     assert sum(counts) >= 120
