@@ -195,7 +195,11 @@ def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tup
         for name in (name for name in task.outputs if name.endswith((".sarif", ".sarif.json"))):
             for path in sorted(root.glob(name)) if glob.has_magic(name) else [root / name]:
                 try:
-                    if path.resolve().is_relative_to(root.resolve()) and path.stat().st_size <= _SARIF_BYTES:
+                    if (
+                        path.is_file()
+                        and path.resolve().is_relative_to(root.resolve())
+                        and path.stat().st_size <= _SARIF_BYTES
+                    ):
                         found += named(from_sarif(json.loads(path.read_text(encoding="utf-8-sig"))), task.id)
                 except FileNotFoundError:
                     continue

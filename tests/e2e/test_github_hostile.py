@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from maos_bot.events import FindingReported, RunFinished, RunStarted, UsageRecorded
+from maos_bot.events import FindingReported, RunFinished, RunStarted, UsageRecorded, to_dict
 from maos_bot.github.commands import parse
 from maos_bot.github.trigger import read_trigger
 from maos_bot.github.trust import Facts, Permission, decide
@@ -505,6 +505,81 @@ def test_output_that_would_command_the_runner(
     assert issued == ["group", "endgroup"], "more than our own"
 
 
+STORED = {
+    "a path for an id": {"run_id": "../../../evil"},
+    "an absolute path for an id": {"run_id": "/tmp/evil"},
+    "an id with a null": {"run_id": "x\x00y"},
+    "an id of a megabyte": {"run_id": "x" * 2**20},
+    "an id that is a number": {"run_id": 7},
+    "a beginning before all time": {"at": -5.0},
+    "a beginning at no time": {"at": float("nan")},
+    "a beginning after all time": {"at": float("inf")},
+    "a beginning too late for a date": {"at": 1e300},
+    "a required check's name": {"name": "build / required"},
+    "a name of lines": {"name": "x\n::error::y\nz"},
+    "another pull request": {"trigger": {"event": "pull_request", "pull_request": 3}},
+    "a pull request that is text": {"trigger": {"event": "pull_request", "pull_request": "2; id"}},
+    "another repository": {"trigger": {"event": "pull_request", "repository": "octocat/hello", "pull_request": 2}},
+    "another commit": {"trigger": {"event": "pull_request", "sha": "d" * 40, "pull_request": 2}},
+    "an address for the run": {"trigger": {"event": "pull_request", "url": "javascript:alert(1)", "pull_request": 2}},
+    "a task without a name": {"tasks": [{"id": ""}]},
+    "tasks that aren't": {"tasks": 7},
+    "a state that isn't": {"mode": {"a": []}},
+}
+
+
+@pytest.mark.parametrize("forged", STORED.values(), ids=STORED)
+def test_a_stored_run_that_a_stranger_made_up(
+    github: GitHubStandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str], forged: dict[str, Any]
+) -> None:
+    work = tmp_path / "a" / "b" / "work"
+    work.mkdir(parents=True)
+    github.pull = pull_request(sha=SHA, fork=True)
+    rows = []
+    for event in play([Job(id="unit", output="said\n" * 50)], trigger=Trigger(event="pull_request", pull_request=2)):
+        row = to_dict(event)
+        changes = forged if row["type"] == "RunStarted" else {k: v for k, v in forged.items() if k == "run_id"}
+        rows.append(json.dumps(row | changes))
+    (work / "events.ndjson").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    after = {
+        "action": "completed",
+        "workflow_run": {"head_sha": SHA, "head_branch": "topic", "head_repository": {"full_name": "x/Hello-World"}},
+        "repository": {"full_name": REPOSITORY},
+    }
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    done = act_inside(github, work, "workflow_run", after, capfd, report="events.ndjson")
+    assert done.code in (0, 2), done.err
+    assert "Traceback" not in done.err
+    assert len([comment for comment in github.comments if comment["user"]["type"] == "Bot"]) <= 1
+    assert all(run["name"].startswith("reported: ") for run in github.checks)
+    assert {run["head_sha"] for run in github.checks} <= {SHA}
+    assert all(run.get("details_url", "").startswith("https://github.com/") for run in github.checks)
+    new = {path.name for path in tmp_path.rglob("*") if path.is_file()} - {path.name for path in before}
+    assert new <= {"event.json", "summary.md", "output"}
+    assert not list(Path("/tmp").glob("evil*"))
+    for number, run in enumerate(github.checks):
+        assert "\n" not in run["name"], number
+
+
+def test_a_stored_run_too_large_for_a_summary_leaves_its_rest_beside_itself(
+    github: GitHubStandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    github.pull = pull_request(sha=SHA, fork=True)
+    work = tmp_path / "work"
+    work.mkdir()
+    jobs = [Job(id=f"t{n}", ends=TaskState.FAILED, output=f"{'x' * 90}\n" * 400) for n in range(40)]
+    events = play(jobs, trigger=Trigger(event="pull_request", pull_request=2))
+    (work / "events.ndjson").write_text("".join(f"{json.dumps(to_dict(each))}\n" for each in events), encoding="utf-8")
+    after = {
+        "workflow_run": {"head_sha": SHA, "head_repository": {"full_name": "x/Hello-World"}},
+        "repository": {"full_name": REPOSITORY},
+    }
+    done = act_inside(github, work, "workflow_run", after, capfd, report="events.ndjson", checks="false")
+    assert done.code == 0, done.err
+    assert [path.name for path in work.glob("*-rest.md")] == [f"{events[0].run_id}-rest.md"]
+    assert len(done.summary.encode()) <= 1024 * 1024
+
+
 EVIL_PAYLOADS = {
     "huge numbers": {"pull_request": {"number": 10**400, "head": {"sha": 7}}},
     "deep": json.loads("[" * 500 + "]" * 500) and {"pull_request": json.loads('{"a":' * 400 + "1" + "}" * 400)},
@@ -530,6 +605,7 @@ def test_there_are_cases_enough() -> None:
         6 * len(NAMES),
         len(AGENTS_WORDS) * len(NAMES),
         len(ORDERS),
+        len(STORED),
         len(LINES),
     )
     assert sum(counts) >= 120
