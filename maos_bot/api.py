@@ -224,7 +224,7 @@ class TeamLead:
             "success_rate": sum(each.good for each in shown) / tasks if tasks else None,
             "tasks": tasks,
             "runs": len(shown),
-            "delegation_status": None,
+            "delegation_status": _delegation(shown),
         }
 
     def _tasks_of_runs(self) -> Iterator[list[TaskReport]]:
@@ -242,12 +242,27 @@ class TeamLead:
                     yield ran
 
 
+def _delegation(shown: Sequence[_Shown]) -> dict[str, int] | None:
+    """How often the team's work was sent back and mended; None where no stored run has work of agents."""
+    agents = sum(each.agents for each in shown)
+    if not agents:
+        return None
+    return {
+        "agent_tasks": agents,
+        "sent_back": sum(each.sent_back for each in shown),
+        "mended": sum(each.mended for each in shown),
+    }
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Shown:
     """What one run shows of a team."""
 
     tasks: int
     good: int
+    agents: int
+    sent_back: int  # attempts of agents after the first
+    mended: int  # agents' tasks that were accepted after they had been sent back
     at_once: int
     speedup: float | None  # the sum of its tasks' times over the time in which any of them ran
 
@@ -265,6 +280,9 @@ class _Shown:
         return cls(
             tasks=len(tasks),
             good=sum(task.state in GOOD_STATES for task in tasks),
+            agents=sum(task.kind == TaskKind.AGENT for task in tasks),
+            sent_back=sum(task.attempts - 1 for task in tasks if task.kind == TaskKind.AGENT),
+            mended=sum(task.good and task.attempts > 1 for task in tasks if task.kind == TaskKind.AGENT),
             at_once=most,
             speedup=sum(over - begun for begun, over in known) / busy if busy > 0 else None,
         )

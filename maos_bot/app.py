@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 _GIT_S: Final = 5.0
+_MOST_NAMED: Final = 10  # tasks in an error's words
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _GC_THRESHOLD: Final = 20_000  # objects: a run keeps most of what it makes, so there is little to be found
 
@@ -174,27 +175,27 @@ def show_plan(config: Config, *, mermaid: bool = False) -> int:
     elif config.json:
         from maos_bot.reporting.plan_view import plan_json
 
-        _print_json(plan_json(job.plan) | {"notices": list(job.notices)} | _spend_json(job, config.root))
+        _print_json(plan_json(job.plan) | {"notices": list(job.notices)} | _spend_json(job, config))
     else:
         from maos_bot.reporting.plan_view import print_plan
 
         notices = [("" if place else "ordered", notice) for place, notice in enumerate(job.notices)]
-        more = [*notices, *_spend_facts(job, config.root)]
+        more = [*notices, *_spend_facts(job, config)]
         print_plan(job.plan, job.tasks, title=job.spec.name or job.spec.path, more=more)
     return ExitCode.OK
 
 
-def _spend(job: Job, root: Path) -> Spend | None:
+def _spend(job: Job, config: Config) -> Spend | None:
     """What the plan's agents will use; None where it has none."""
     if not any(task.kind is TaskKind.AGENT for task in job.tasks):
         return None
     from maos_bot import crewing
 
-    return crewing.spend_of(job.tasks, crewing.models_here(root))
+    return crewing.spend_of(job.tasks, crewing.models_here(config.root, db=config.db, spec=job.spec))
 
 
-def _spend_json(job: Job, root: Path) -> dict[str, Any]:
-    spend = _spend(job, root)
+def _spend_json(job: Job, config: Config) -> dict[str, Any]:
+    spend = _spend(job, config)
     if spend is None:
         return {}
     budget = job.spec.budget
@@ -203,8 +204,8 @@ def _spend_json(job: Job, root: Path) -> dict[str, Any]:
     return {"price": price, "budget": caps, "reasons": dict(job.reasons)}
 
 
-def _spend_facts(job: Job, root: Path) -> list[tuple[str, str]]:
-    spend = _spend(job, root)
+def _spend_facts(job: Job, config: Config) -> list[tuple[str, str]]:
+    spend = _spend(job, config)
     if spend is None:
         return []
     from maos_bot.reporting.plan_view import spend_facts
@@ -516,7 +517,9 @@ def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
             import difflib
 
             near = difflib.get_close_matches(name, by_id, n=1)
-            raise ConfigError(f"--task {name}: there is no such task", hint=f"did you mean {near[0]}?" if near else "")
+            known = ", ".join(list(by_id)[:_MOST_NAMED]) + (", ..." if len(by_id) > _MOST_NAMED else "")
+            hint = f"did you mean {near[0]}?" if near else f"there are {known}"
+            raise ConfigError(f"--task {name}: there is no such task", hint=hint)
         todo += found
     chosen: set[str] = set()
     while todo:

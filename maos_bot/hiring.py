@@ -33,6 +33,7 @@ from maos_bot.granting import Grant, bounded, tools_of
 from maos_bot.model import TOKENS, Budget, Outcome, Spec, Task, TaskKind, TaskState, Trigger
 from maos_bot.models.budget import BudgetError
 from maos_bot.models.protocol import ProviderError
+from maos_bot.planning.graph import build_graph
 from maos_bot.redact import Redactor
 from maos_bot.resources.limits import resolve_limits
 from maos_bot.resources.runner import probe
@@ -210,7 +211,7 @@ def crew_of(
 
     That is a file `patch`, or with the config's `apply` the working tree.
     """
-    able = [task for task in tasks if task.kind is TaskKind.AGENT]
+    graph = build_graph(tasks, [1.0] * len(tasks), spec_path=spec.path)
     own = child_environment(environ)
     redactor = Redactor(secret_values(environ))
     commands = AgentCommands(redactor=redactor, environ=environ)
@@ -218,7 +219,7 @@ def crew_of(
         config.root,
         run_id=run_id,
         base="",
-        order=[task.id for task in able],
+        order=[tasks[number].id for number in graph.order],
         needs={task.id: task.needs for task in tasks},
         make_tools=lambda task, folder: AgentTools(folder, task, commands=commands, redactor=redactor),
         environ=own,

@@ -13,7 +13,7 @@ import bisect
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 MASK: Final = "***"
@@ -142,6 +142,16 @@ class Redactor:
             pieces += (text[position:start], MASK, "\n" * text.count("\n", start, end) if keep_lines else "")
             position = end
         return "".join((*pieces, text[position:])) if pieces else text
+
+    def document(self, value: Any) -> Any:
+        """A JSON value with every text in it redacted, names included."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.document(each) for each in value]
+        if isinstance(value, dict):
+            return {self.text(name): self.document(each) for name, each in value.items()}
+        return value
 
     def stream(self) -> StreamRedactor:
         """A redactor for one output that arrives in pieces."""

@@ -41,7 +41,7 @@ def repository(folder: Path, files: Mapping[str, str] | None = None) -> Path:
 
 
 def agent(task_id: str, **values: Any) -> Task:
-    return Task(id=task_id, agent=f"Do {task_id}.", **values)
+    return Task(id=task_id, agent=f"Do {task_id}.", **{"tools": ("edit",), **values})
 
 
 def places(

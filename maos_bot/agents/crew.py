@@ -118,8 +118,9 @@ class Crew:
         """Why `task` isn't to begin: a cap was reached, or not one token of it is left."""
         if self._planned and self._planned.task.id == task.id:
             return ""
-        why = self.over_budget or self.turns.ledger.check(_SMALLEST, task=task.id, team=task.team)
-        self._refusal = why
+        ledger = self.turns.ledger
+        why = ledger.refused(task=task.id, team=task.team) or ledger.check(_SMALLEST, task=task.id, team=task.team)
+        self._refusal = self._refusal or why
         return why
 
     def start(

@@ -42,6 +42,7 @@ class Folder:
     checked_out: str
     commit: str  # of `start`
     onto: frozenset[str] = frozenset()
+    counts: bool = True  # False: its task only looks, and what its commands leave behind is nobody's work
     differing: frozenset[str] = frozenset()  # paths of `start` and `checked_out`
     conflicts: tuple[str, ...] = ()
     kept: str = ""  # the branch that an earlier change is kept in
@@ -56,6 +57,7 @@ class Folder:
             "start": self.start,
             "checked_out": self.checked_out,
             "commit": self.commit,
+            "counts": self.counts,
             "kept": self.kept,
             "kept_commit": self.kept_commit,
         }

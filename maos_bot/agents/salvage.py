@@ -61,8 +61,8 @@ def salvage(git: Git, objects: Objects, keeper: Keeper, state: Mapping[str, Any]
     found = []
     for task, row in state["folders"].items():
         folder = Folder(**{**row, "path": Path(row["path"]), "index": git.git_dir / "taken" / row["index"]}, task=task)
-        if not (folder.path.is_dir() and folder.index.is_file()):
-            continue  # it died before there was anything to do in it, or the folder was removed by others
+        if not (folder.counts and folder.path.is_dir() and folder.index.is_file()):
+            continue  # nothing was to be changed, nothing was yet, or the folder was removed by others
         left = leftover(git, objects, folder, submodules, at)
         why = f"the run ended in the middle; {left.why}"
         if left.commit:

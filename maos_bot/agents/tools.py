@@ -22,8 +22,8 @@ from maos_bot.agents.confine import Confined, ConfinedError, parts_of
 from maos_bot.agents.prompts import as_data
 from maos_bot.model import MEMORY, Task
 from maos_bot.models.protocol import Tool, ToolCall, ToolResult
+from maos_bot.planning.writes import may_write
 from maos_bot.redact import Redactor
-from maos_bot.spec.writes import may_write
 
 SEARCH_S: Final = 20.0
 RUN_S: Final = 120.0  # where the model doesn't say

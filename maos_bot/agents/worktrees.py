@@ -58,6 +58,7 @@ class Worktrees:
         self._lock = threading.RLock()
         self._yard: Yard | None = None
         self._merged: Merged | None = None
+        self._notices: tuple[str, ...] = ()
         self._closed = False
 
     # What `Places` asks for
@@ -72,6 +73,12 @@ class Worktrees:
     async def open(self, task: Task) -> Path:
         """The folder of `task`, with what its needs came to; the same one again until its change is accepted."""
         return await _whole(lambda: self._started().open(task))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should be told, once there is something: where agents start from, what was saved, troubles."""
+        yard = self._yard
+        return tuple(yard.notices) if yard else self._notices
 
     def tools(self, task: Task, folder: Path) -> Tools:
         """A fresh set of tools in it."""
@@ -164,6 +171,7 @@ class Worktrees:
             self._closed = True
             if yard:
                 self._merged = yard.close()
+                self._notices = tuple(yard.notices)
                 self._yard = None
 
 

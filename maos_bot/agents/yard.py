@@ -11,7 +11,7 @@ from pathlib import Path
 from maos_bot.agents import folders as worktree
 from maos_bot.agents.folders import Folder, Look
 from maos_bot.agents.git import Git, GitError
-from maos_bot.agents.handover import Keeper, Kept, Merged, patch_between
+from maos_bot.agents.handover import Keeper, Kept, Merged, patch_between, readable_patch
 from maos_bot.agents.merging import Accepted, Merge, Merging, Step
 from maos_bot.agents.objects import Objects
 from maos_bot.agents.origin import borrow, give, look_at
@@ -22,6 +22,7 @@ from maos_bot.agents.scanning import submodules_of
 from maos_bot.agents.snapshot import Base, base_of
 from maos_bot.agents.workshop import Workshop, named, remove_tree
 from maos_bot.model import Task
+from maos_bot.planning.writes import may_change
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +35,7 @@ class Taken:
     removed: int = 0
     conflicts: tuple[str, ...] = ()
     branch: str = ""
+    patch: str = ""
     advice: str = ""
 
 
@@ -82,6 +84,10 @@ class Yard:
             load(self._merging, state)
             saved += salvage(self._git, self._objects, self._keeper, state)
         self.saved = tuple(saved)
+        self.notices = [self.base.notice] if self.base.notice else []
+        self.notices += [
+            f"{each.task or 'a run'} is kept in {each.branch or 'its folder'}: {each.why}" for each in saved
+        ]
         self._kept |= {each.task: each for each in saved if each.branch.startswith(f"maos/{self._run}/")}
         self._work = shop.new_work()
         self._save()
@@ -113,6 +119,7 @@ class Yard:
                 checked_out=tree,
                 commit=self._commit_of(onto),
                 onto=onto,
+                counts=may_change(task),
             )
             self._folders[task.id] = folder
             self._in_whole(folder, lambda: worktree.add_worktree(self._git, folder, self._origin.sparse))
@@ -144,15 +151,18 @@ class Yard:
 
     def take(self, task: Task) -> Taken | None:
         folder = self._folder(task)
+        if not folder.counts:
+            return None
         held, folder.ready = folder.ready or self._look(folder), None
         if not held.edits and not held.wrong:
             return None
         self._check(task, folder, held)
         added, removed = self._objects.line_counts(folder.start, held.tree)
+        patch = readable_patch(self._git, folder.start, held.tree)
         with self._lock:
             change = self._change(task, folder, held)
             merge = self._merging.add(change)
-            taken = Taken(commit=change.commit, files=tuple(held.edits), added=added, removed=removed)
+            taken = Taken(commit=change.commit, files=tuple(held.edits), added=added, removed=removed, patch=patch)
             if merge.conflicts:
                 taken = self._hand_back(folder, change, merge, taken)
                 self._save()
@@ -262,20 +272,31 @@ class Yard:
 
     def close(self) -> Merged | None:
         with self._lock:
-            stays = [folder for folder in self._folders.values() if not self._is_saved(folder)]
+            stays = [folder.task for folder in self._folders.values() if not self._is_saved(folder)]
             for change in self._untaken.values():
-                self._keep(change.task, change.commit, "its attempt ended before the change was recorded")
+                try:
+                    self._keep(change.task, change.commit, "its attempt ended before the change was recorded")
+                except (GitError, OSError) as error:
+                    stays.append(change.task)
+                    self.notices.append(f"the change of {change.task} could not be kept yet: {error}")
             merged = self.result()
-            if merged and merged.tasks:
-                self.hand_over(merged.commit)
             self._objects.close()
-            if not stays:
-                remove_tree(self._work)
-            self._shop.leave(clean=not stays)
+            clean = not stays
+            try:
+                if merged and merged.tasks:
+                    self.hand_over(merged.commit)
+                if clean:
+                    remove_tree(self._work)
+                self._shop.leave(clean=clean)
+            except (GitError, OSError) as error:  # the next run in this repository tries again
+                self.notices.append(f"what agents did stays in {self._shop.folder}: {error}")
+                self._shop.leave(clean=False)
             return merged
 
     def _is_saved(self, folder: Folder) -> bool:
         """Keep what `folder` holds beyond what is kept already; False where that failed, and it must stay."""
+        if not folder.counts:
+            return True
         if not folder.path.is_dir():
             self._kept.setdefault(folder.task, Kept(task=folder.task, branch="", why="its folder was removed"))
             return True

@@ -23,10 +23,9 @@ from typing import Any, Final
 
 from maos_bot.execution.cache_store import CacheStore, CorruptError, Entry, Output
 from maos_bot.execution.digests import Digests
-from maos_bot.execution.filetree import FileTree, Item, Memo
+from maos_bot.execution.filetree import FileTree, Item, Memo, anchored
 from maos_bot.execution.tools import Tools
 from maos_bot.model import Outcome, Task, TaskKind
-from maos_bot.spec.writes import anchored
 
 FOLDER: Final = ".maos/cache"  # below the repository's root
 KEY_FORMAT: Final = 1

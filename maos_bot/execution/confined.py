@@ -113,22 +113,24 @@ class AgentCommands:
             outcomes.append(outcome)
             over.set()
 
-        devnull = os.open(os.devnull, os.O_RDONLY)
         task = Task(id="command", run="", timeout_s=timeout_s)
+        devnull = os.open(os.devnull, os.O_RDONLY)
         try:
-            attempt = CommandAttempt(
-                task,
-                launch(task, folder=folder, env=env, new_file=_no_file, devnull=devnull, argv=argv),
-                marker=marker,
-                capture=Capture(self._redactor, sink),
-                family=Family(marker),
-                ended=ended,
-                crashed=crashes.append,
-            )
+            family = Family(marker)
+            launched = launch(task, folder=folder, env=env, new_file=_no_file, devnull=devnull, argv=argv)
         except StartError as error:
             return Ran(text="", code=None, reason=str(error))
         finally:
             os.close(devnull)
+        attempt = CommandAttempt(
+            task,
+            launched,
+            marker=marker,
+            capture=Capture(self._redactor, sink),
+            family=family,
+            ended=ended,
+            crashed=crashes.append,
+        )
         watch = _Watch(loop, attempt, memory_mb)
         try:
             await over.wait()

@@ -1,8 +1,8 @@
 """Which files of a work tree fit patterns, and what they are: the inputs and outputs of cached tasks.
 
 Patterns are those of .gitignore, from the repository's root. `inputs` go by these rules as they are, so a name without
-a slash counts in every folder; `outputs` are taken from the root (`spec.writes.anchored`), because what fits one too
-many there would be overwritten. `.git` and `.maos` never belong to either.
+a slash counts in every folder; `outputs` are taken from the root (`anchored`), because what fits one too many there
+would be overwritten. `.git` and `.maos` never belong to either.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ class Item:
 
 Listing = list[Item]
 Memo = dict[object, object]
+
+
+def anchored(patterns: Sequence[str]) -> tuple[str, ...]:
+    """`patterns` so that a name without a slash means the one at the root."""
+    found = []
+    for pattern in patterns:
+        no, rest = ("!", pattern[1:]) if pattern.startswith("!") else ("", pattern)
+        found.append(f"{no}{rest}" if rest.startswith(("/", "**/")) else f"{no}/{rest}")
+    return tuple(found)
 
 
 class FileTree:

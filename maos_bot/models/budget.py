@@ -71,7 +71,16 @@ class Ledger:
             self._accounts[scope] = Account(cap)
         self._open: dict[int, Debit] = {}
         self._next = 0
-        self.refusal = ""  # the first cap that was reached, in words
+        self.refusals: dict[str, str] = {}  # by scope, the first time its cap was reached, in words
+
+    @property
+    def refusal(self) -> str:
+        """The first cap that was reached, in words; empty where none was."""
+        return next(iter(self.refusals.values()), "")
+
+    def refused(self, *, task: str, team: str = "") -> str:
+        """Which cap above `task` was reached before, in words; empty where none was."""
+        return next((self.refusals[scope] for scope in _scopes(task, team) if scope in self.refusals), "")
 
     def account(self, *, task: str = "", team: str = "") -> Account:
         """A task's, a team's or, with neither, the run's account."""
@@ -89,7 +98,7 @@ class Ledger:
         scopes = _scopes(task, team)
         for scope in scopes:
             if why := _refusal(scope, self._account(scope), cost):
-                self.refusal = self.refusal or why
+                self.refusals.setdefault(scope, why)
                 raise BudgetError(why, scope=scope)
         self._next += 1
         debit = Debit(self._next, cost, scopes)

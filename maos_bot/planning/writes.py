@@ -39,6 +39,11 @@ def may_write(patterns: Sequence[str] | None) -> Callable[[str], bool]:
     return GitIgnoreSpec.from_lines(_anchored(pattern) for pattern in patterns).match_file
 
 
+def may_change(task: Task) -> bool:
+    """Whether an agent's task is there to change files: it has `writes`, or the tool `edit` and no bound."""
+    return bool(task.writes) or (task.writes is None and "edit" in task.tools)
+
+
 def overlapping_writes(tasks: Sequence[Task]) -> list[Overlap]:
     """Every two agent tasks whose `writes` overlap though neither needs the other, however indirectly."""
     return _overlaps(tasks, ordering=False)

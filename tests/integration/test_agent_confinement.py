@@ -6,6 +6,7 @@ After each, all around the worktree is as it was, and no result holds what was o
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import ctypes
@@ -15,6 +16,7 @@ import re
 import shutil
 import socket
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ import pytest
 from maos_bot.agents import search
 from maos_bot.agents.crew import Crew
 from maos_bot.agents.tools import AgentTools
+from maos_bot.agents.worktrees import Worktrees
 from maos_bot.execution.confined import AgentCommands
 from maos_bot.execution.confinement import Confinement, confinement
 from maos_bot.model import Task, TaskState
@@ -597,6 +600,12 @@ def test_the_same_calls_do_come_through_where_nothing_holds(tmp_path: Path, way:
         pytest.param("echo x > $OUTSIDE/victim.txt", id="write"),
         pytest.param("cat /proc/$BYSTANDER/environ", id="environment"),
         pytest.param("ln $OUTSIDE/secret.txt h && cat h", id="hard-link"),
+        pytest.param("cat /proc/$MAOS/root$OUTSIDE/secret.txt", id="root-of-maos"),
+        pytest.param("cat /proc/$BYSTANDER/root$OUTSIDE/secret.txt", id="root-of-a-bystander"),
+        pytest.param("head -c 1 /proc/$BYSTANDER/mem", id="memory"),
+        pytest.param("truncate -s 0 $OUTSIDE/victim.txt", id="truncate"),
+        pytest.param("touch /dev/shm/maos-was-here /tmp/maos-was-here", id="temporary"),
+        pytest.param("unshare -rm true", id="namespaces"),
         pytest.param("echo 'gitdir: $OUTSIDE' > .git", id="git-file-replaced"),
         pytest.param("rm -f .git; ln -s $OUTSIDE .git", id="git-link"),
         pytest.param("rm -f .git; mkdir .git", id="git-folder"),
@@ -628,9 +637,31 @@ def test_files_hold_by_landlock_alone(tmp_path: Path, bystander: int, command: s
         pytest.param("trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM; sleep 654321' & exit 3", id="deaf"),
     ],
 )
-def test_nothing_a_command_starts_outlives_it(ground: Ground, command: str) -> None:
-    ask(ground.tools("run"), "run", command=command)
-    assert processes_with("sleep\x00654321") == []
+@pytest.mark.parametrize("held", ["in-namespaces", "by-landlock", "by-nothing"])
+def test_nothing_a_command_starts_outlives_it(tmp_path: Path, command: str, held: str) -> None:
+    here = confinement()
+    alone = Confinement(landlock=here.landlock, calls=here.calls) if held == "by-landlock" else Confinement()
+    environ = {**os.environ, "MAOS_UNCONFINED_RUN": "1"}
+    held_by = here if held == "in-namespaces" else alone
+    with contextlib.closing(Ground(tmp_path, held_by=held_by, environ=environ)) as ground:
+        ask(ground.tools("run"), "run", command=command)
+        assert processes_with("sleep\x00654321") == []
+
+
+@needs_landlock
+def test_a_bystander_is_not_killed_where_landlock_knows_signals(tmp_path: Path) -> None:
+    here = confinement()
+    if here.landlock < 6:
+        pytest.skip("this Landlock doesn't know signals")
+    held_by = Confinement(landlock=here.landlock, calls=here.calls)
+    victim = subprocess.Popen(["sleep", "600"])
+    try:
+        with contextlib.closing(Ground(tmp_path, held_by=held_by)) as ground:
+            assert ask(ground.tools("run"), "run", command=f"kill -9 {victim.pid}").failed
+        assert victim.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()
 
 
 def test_a_command_cannot_fill_the_machine_with_processes(ground: Ground) -> None:
@@ -750,3 +781,47 @@ def test_a_worker_is_told_no_and_goes_on(ground: Ground, kinds: tuple[str, ...],
     assert SECRET not in str(provider.turns)
     assert KEY not in str(ran.events)
     assert (ground.work / "src/a.py").read_text().startswith("def foo")
+
+
+# Through a worktree of the run, and what is taken from it
+
+
+@needs_landlock
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        pytest.param("echo x >> src/a.py; echo x > docs/b.md", "src/a.py (changed)", id="beside-writes"),
+        pytest.param("mv src/a.py docs/a.py", "src/a.py (deleted)", id="moved-into-writes"),
+        pytest.param("rm src/a.py", "src/a.py (deleted)", id="removed"),
+        pytest.param("chmod +x src/a.py", "mode", id="mode"),
+        pytest.param("ln -s $OUTSIDE/secret.txt docs/link", "a link that leads out", id="link-out"),
+        pytest.param("ln -s ../../outside docs/link", "a link that leads out", id="relative-link-out"),
+        pytest.param("mkdir -p docs/in/.git && echo x > docs/in/.git/config", "", id="a-repository-inside"),
+    ],
+)
+def test_what_a_command_changed_beside_writes_is_not_taken(tmp_path: Path, command: str, words: str) -> None:
+    with contextlib.closing(Ground(tmp_path)) as ground:
+        script = [say("", call("run", command=command.replace("$OUTSIDE", str(ground.outside)))), finish("done")]
+        made = crew(Scripted({"job": script}), ground.base)
+        worktrees = Worktrees(
+            ground.repository,
+            run_id="run-1",
+            base="",
+            order=["job"],
+            needs={},
+            make_tools=lambda task, folder: AgentTools(folder, task, commands=ground.commands),
+            environ={"PATH": os.environ["PATH"]},
+        )
+        made._places = worktrees
+        task = Task(id="job", agent="Try it.", tools=("read", "run"), writes=("docs/**",))
+        ran = run(ground.repository, task, agents=made)
+        merged = asyncio.run(worktrees.result())
+        patch = merged.patch.decode() if merged else ""
+        if words:
+            assert ran.states() == {"job": TaskState.FAILED}
+            assert words in ran.end("job").reason
+            assert patch == ""
+        assert ".git" not in patch
+        assert SECRET not in patch
+        assert (ground.repository / "src/a.py").read_text().startswith("def foo")
+        assert not ground.git("status", "--porcelain")
