@@ -110,6 +110,15 @@ def test_an_own_pull_request_is_run_posted_summed_up_and_stored(
     assert TOKEN not in ended.said + ended.summary + (runner.workspace / "events.ndjson").read_text()
 
 
+def test_no_task_finds_the_token_in_what_the_kernel_tells_of_other_processes(
+    runner: Runner, github: GitHubStandIn, tmp_path: Path
+) -> None:
+    look = "! cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -a '^INPUT_GITHUB'"
+    runner.check_out(source(tmp_path, f"version: 1\ntasks:\n  look: {{run: {json.dumps(look)}}}\n"))
+    ended = runner.run("pull_request", event_of(git(tmp_path / "source", "rev-parse", "HEAD")))
+    assert ended.code == 0, show(ended)
+
+
 def test_a_forks_pull_request_runs_and_posts_nothing(runner: Runner, github: GitHubStandIn, tmp_path: Path) -> None:
     runner.check_out(source(tmp_path, GOOD))
     sha = git(tmp_path / "source", "rev-parse", "HEAD")
