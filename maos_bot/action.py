@@ -185,6 +185,12 @@ def _grant(case: Case, decision: Decision) -> Grant:
     return Grant(agents=decision.agents, tools=tools, reason=decision.reason, approved=approved)
 
 
+def _is_small_file_of(root: Path, path: Path) -> bool:
+    """Whether a task left a plain file there, of a size that is read: no link that leads out, no pipe."""
+    inside = path.is_file() and path.resolve().is_relative_to(root.resolve())
+    return inside and path.stat().st_size <= _SARIF_BYTES
+
+
 def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tuple[Finding, ...]:
     """The findings in the SARIF files that tasks name as outputs and did write; a damaged one is said in the log."""
     from maos_bot.execution.environment import secret_values
@@ -199,7 +205,7 @@ def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tup
         for name in (name for name in task.outputs if name.endswith((".sarif", ".sarif.json"))):
             for path in sorted(root.glob(name)) if glob.has_magic(name) else [root / name]:
                 try:
-                    if path.resolve().is_relative_to(root.resolve()) and path.stat().st_size <= _SARIF_BYTES:
+                    if _is_small_file_of(root, path):
                         document = redactor.document(json.loads(path.read_text(encoding="utf-8-sig")))
                         found += named(from_sarif(document), task.id)
                 except FileNotFoundError:

@@ -18,9 +18,9 @@ from maos_bot.errors import ConfigError
 _TIMEOUT_S: Final = 300.0
 # What agents and their tools take for orders where they find it, in any folder and in any case of letters.
 _INSTRUCTIONS: Final = re.compile(
-    r"(?:.*/)?(?:agents|claude|claude\.local|gemini|copilot-instructions|conventions)\.md"
+    r"(?:.*/)?(?:agents|agents\.override|claude|claude\.local|gemini|copilot-instructions|conventions)\.md"
     r"|(?:.*/)?\.(?:cursorrules|windsurfrules|clinerules|mcp\.json|aider[^/]*|goosehints|rules)(?:/.*)?"
-    r"|(?:.*/)?\.(?:claude|cursor|gemini|codex|continue|roo|windsurf)(?:/.*)?"
+    r"|(?:.*/)?\.(?:agents|claude|cursor|gemini|codex|continue|roo|windsurf)(?:/.*)?"
     r"|(?:.*/)?\.github/(?:instructions|prompts|agents|chatmodes)(?:/.*)?",
     re.IGNORECASE,
 )

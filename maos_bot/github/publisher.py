@@ -38,6 +38,7 @@ STRANGERS_PREFIX: Final = "reported: "
 STRANGERS_NOTE: Final = "*As told by the pull request's own run, whose workflow it may have changed.*\n\n"
 SETTLE_S: Final = 1.0  # after the comment's last word, before it is looked for again
 _LOOKS: Final = 3  # whether it still stands
+_LATEST_S: Final = 1e14
 _JOIN_S: Final = 0.5  # between two looks at how much time is left
 _REQUEST_S: Final = 30.0
 _UNSURE_WRITES: Final = 3  # of the last comment, whose answer never came
@@ -366,7 +367,7 @@ class Publisher:
             key=self._workflow_run.key or "0",
             number=self._workflow_run.number,
             attempt=self._workflow_run.attempt,
-            at=int((report.started_at or 0.0) * 1000),
+            at=_milliseconds(report.started_at),
             sha=self._trigger.sha,
         )
         number = self._trigger.pull_request or 0
@@ -431,6 +432,11 @@ def _annotations(findings: Sequence[Finding], most: int) -> tuple[Annotation, ..
         )
         for each in findings[:most]
     )
+
+
+def _milliseconds(at: float | None) -> int:
+    """An instant as a marker can hold it; a stranger's stream may give any number."""
+    return int(at * 1000) if at is not None and 0.0 < at < _LATEST_S else 0
 
 
 def _running_title(report: RunReport) -> str:
