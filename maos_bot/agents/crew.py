@@ -201,6 +201,7 @@ class Crew:
         capture.flush()
         needs = [(need, self._summaries[need]) for need in task.needs if need in self._summaries]
         first = choice.chain[0]
+        warming = asyncio.ensure_future(self.turns.client.warm(first))
         price = self._prices.price(first.provider, first.model) if self._prices else None
         base = self._changes_below(task)
         setting = Setting(
@@ -212,6 +213,8 @@ class Crew:
             now=asyncio.get_running_loop().time,
             unknown=self._prices is not None and price is None,
         )
+
+        await warming
 
         def note(words: str) -> None:
             capture.feed(f"{words}\n".encode())
