@@ -71,9 +71,9 @@ docs: $(READY) .venv/docs/.ready ## build the site of the documents into build/s
 wheel-check: $(READY) .venv/release/.ready ## build the package and try it with every Python there is, or those in PYTHONS
 	python requirements/wheel_check.py $(PYTHONS)
 
-e2e: $(READY) stand-ins ## build the image and run it as GitHub would, against the stand-ins
+e2e: $(READY) stand-ins .venv/e2e/.ready ## build the image and run it as GitHub would, against the stand-ins
 	@python container/build.py --run --tag $(IMAGE) $(if $(BASE),--base $(BASE))
-	MAOS_IMAGE=$(IMAGE) pytest tests/container $(PYTEST)
+	PATH="$$PATH:$(CURDIR)/.venv/e2e/bin" MAOS_IMAGE=$(IMAGE) pytest tests/container $(PYTEST)
 
 lock: $(READY) ## renew the lock files; UPGRADE=1 takes newer versions
 	python requirements/lock.py $(if $(UPGRADE),--upgrade)
@@ -84,7 +84,7 @@ clean: ## remove all that make and the tools made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # A new lock or pyproject.toml installs anew; else nothing is done.
 $(READY): requirements/dev.lock pyproject.toml

@@ -38,7 +38,7 @@ SHORT_S: Final = 4.0
 def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
     """All figures."""
     traces = [each for each in sets(folder).get("traces", []) if 20 <= len(each.durations) <= LARGEST]
-    step = max(1, len(traces) // (3 if quick else 14))
+    step = max(1, -(-len(traces) // (3 if quick else 14)))
     rows = [_trace(trace, SHORT_S if quick else LONG_S) for trace in traces[::step]]
     exact = [row["observed_over_predicted"] for row in rows]
     return {

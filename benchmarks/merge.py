@@ -21,7 +21,7 @@ from benchmarks._merge_sets import make_repository, make_set, run_set
 from benchmarks.common import emit
 
 AT_ONCE: Final = (1, 4, 8)
-_QUICK_S: Final = 35.0
+_QUICK_S: Final = 30.0
 
 
 def measure(*, sets: int, seconds: float | None = None, seed: int = 20261125) -> dict[str, Any]:

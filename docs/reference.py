@@ -84,10 +84,8 @@ def _kind(item: Mapping[str, Any]) -> str:
     if "$ref" in item:
         name = str(item["$ref"]).rpartition("/")[2]
         return f"[{name}](#{name.lower()})" if "properties" in json_schema()["$defs"][name] else _enum(name)
-    if "const" in item:
-        return f"`{json.dumps(item['const'])}`".replace('"', "")
-    if "enum" in item:
-        return ", ".join(f"`{value}`" for value in item["enum"])
+    if "const" in item or "enum" in item:
+        return ", ".join(f"`{value}`" for value in item.get("enum", [item.get("const")]))
     if item.get("type") == "array":
         return f"list of {_kind(item['items'])}"
     if item.get("type") == "object":
@@ -189,7 +187,8 @@ def _events() -> Iterator[str]:
     yield "Made from the classes. [Events](../events.md) says what they mean and how to read them."
     yield ""
     yield f"Every event has {', '.join(f'`{name}`' for name in common)}."
-    for name, kind in [*EVENT_TYPES.items(), ("TaskInfo", TaskInfo)]:
+    kinds: dict[str, type[RunEvent] | type[TaskInfo]] = {**EVENT_TYPES, "TaskInfo": TaskInfo}
+    for name, kind in kinds.items():
         yield ""
         yield f"## {name}"
         yield ""
@@ -226,7 +225,7 @@ def _tables(connection: sqlite3.Connection) -> Iterator[str]:
         "AND name NOT LIKE 'sqlite%' AND name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY type, name"
     ).fetchall()
     shadows = tuple(f"{name}_" for kind, name, sql in rows if "VIRTUAL TABLE" in sql)
-    for kind, name, sql in rows:
+    for kind, name, _ in rows:
         if shadows and name.startswith(shadows):
             continue  # what a full-text index keeps for itself
         yield ""

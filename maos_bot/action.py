@@ -25,14 +25,14 @@ from maos_bot import app, carried
 from maos_bot._version import __version__
 from maos_bot.carried import Carried
 from maos_bot.config import SPEC_NAMES, Config, make_config
-from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError
+from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError, StoreError
 from maos_bot.execution.changes import changed_files
-from maos_bot.execution.environment import with_trusted_checkout
+from maos_bot.execution.environment import child_environment, hide_from_children, secret_values, with_trusted_checkout
 from maos_bot.execution.ownership import give_back
-from maos_bot.github.capability import abilities, quota
+from maos_bot.github.capability import abilities, lines, quota
 from maos_bot.github.case import Case, look_into
-from maos_bot.github.checkout import check_out, trusted_file
-from maos_bot.github.client import API_URL, GitHubClient
+from maos_bot.github.checkout import Checkout
+from maos_bot.github.client import API_URL, PATIENCE_S, TIMEOUT_S, GitHubClient
 from maos_bot.github.commands import HELP, RUNNING, Command
 from maos_bot.github.comment import Marker, StickyComment
 from maos_bot.github.desk import Desk
@@ -45,15 +45,17 @@ from maos_bot.interruption import Interruption
 from maos_bot.model import Task, Trigger
 from maos_bot.reporting import markdown
 from maos_bot.reporting import words as words_of
-from maos_bot.reporting.escape import code, fenced, inline, unissuable
+from maos_bot.reporting.escape import code, fenced, inline, one_line, unissuable
 from maos_bot.reporting.findings import Finding, from_sarif, named, to_sarif
 from maos_bot.reporting.report import RunReport
+from maos_bot.retrying import Finished, finished_before
 
 _NOTES_BYTES: Final = 16_000  # for what wasn't posted, in the summary
 _SARIF_BYTES: Final = 20 * 1024 * 1024
 _GRAPH_BYTES: Final = 30_000  # of a plan's picture in an answer
 SUMMARY_BYTES: Final = 1024 * 1024 - 4096  # a summary above 1 MiB is dropped whole (runner FileCommandManager.cs)
 _ERROR_CHARACTERS: Final = 60_000  # of an error, in the summary; the log has all of it
+_LEAST_MASKED: Final = 8  # characters: a mask for less would hide ordinary words
 OUTPUT_BYTES: Final = 900 * 1024  # all outputs of a job: 1 MB
 
 
@@ -62,8 +64,11 @@ def main(environ: Mapping[str, str] | None = None) -> int:
     env = os.environ if environ is None else environ
     workspace = Path(env.get("GITHUB_WORKSPACE") or Path.cwd())
     began = time.time()
+    if environ is None:
+        hide_from_children()
     try:
         with Interruption() as interruption:
+            _mask_secrets(env)
             return _act(env, workspace, interruption)
     except MaosError as error:
         click.echo(f"maos: {unissuable(str(error))}", err=True)  # a bad spec's own words are in it
@@ -84,8 +89,8 @@ def _act(env: Mapping[str, str], workspace: Path, interruption: Interruption) ->
     case = look_into(trigger, payload, client, stored_run=bool(stored))
     decision = decide(case.trigger, facts=case.facts)
     click.echo(f"maos: {unissuable(decision.reason)}", err=True)
-    if client and (decision.run or decision.publish):
-        _tell_abilities(env, client, case, decision)
+    if decision.run or decision.publish:
+        _tell_abilities(env, workspace, client, case, decision)
     if case.said and decision.answer:
         _react(case, "rocket" if decision.run else "confused" if _refused(case) else "+1")
     if decision.run:
@@ -122,6 +127,9 @@ def _run(
     beginning = app.Beginning(trigger=case.trigger, grant=_grant(case, decision))
     job = app.prepare(config, repository=case.trigger.repository, beginning=beginning)
     publisher = _publisher(env, case.trigger, client, case.desk) if client else None
+    before = _finished(config, job, case)
+    if publisher is not None:
+        publisher.add_findings(before.findings)
     interruption.then(publisher.hurry if publisher else lambda _: None)
     try:
         report = app.execute(
@@ -131,10 +139,12 @@ def _run(
             changed=_changed(config.root, case.trigger),
             sinks=[publisher] if publisher else [],
             environ=with_trusted_checkout(env, config.root),
+            finished=before.reasons,
         )
-        report = replace(report, more_findings=_sarif_findings(config.root, job.tasks, report))
+        found = _sarif_findings(config.root, job.tasks, report)
+        report = replace(report, more_findings=(*before.findings, *found))
         if publisher is not None:
-            publisher.add_findings(report.more_findings)
+            publisher.add_findings(found)
     finally:
         result = publisher.close() if publisher is not None else PublishResult()
         _say(result)
@@ -143,8 +153,29 @@ def _run(
         (config.root / _input(env, "sarif")).write_text(
             to_sarif(result.standing.open(report.findings), version=__version__), encoding="utf-8"
         )
-    _write_outputs(env, report, result, app.patch_of(config, report.run_id))
+    _write_outputs(env, report, result, _patch(config, report.run_id))
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
+
+
+def _patch(config: Config, run_id: str) -> str:
+    """The agents' patch from the workspace on: later steps run on the host, where a container's paths lead nowhere."""
+    path = app.patch_of(config, run_id)
+    if path is None:
+        return ""
+    return str(path.relative_to(config.root)) if path.is_relative_to(config.root) else str(path)
+
+
+def _finished(config: Config, job: app.Job, case: Case) -> Finished:
+    """What `/maos retry` needn't do again; nothing for any other command or event."""
+    if case.command is None or case.command.verb != "retry":
+        return Finished()
+    try:
+        return finished_before(
+            config.db, job.tasks, digest=job.spec.digest, trigger=case.trigger, again=case.command.words
+        )
+    except StoreError as error:
+        click.echo(f"::warning title=Nothing reused::{_escaped(str(error))}")
+        return Finished()
 
 
 def _grant(case: Case, decision: Decision) -> Grant:
@@ -154,8 +185,18 @@ def _grant(case: Case, decision: Decision) -> Grant:
     return Grant(agents=decision.agents, tools=tools, reason=decision.reason, approved=approved)
 
 
+def _is_small_file_of(root: Path, path: Path) -> bool:
+    """Whether a task left a plain file there, of a size that is read: no link that leads out, no pipe."""
+    inside = path.is_file() and path.resolve().is_relative_to(root.resolve())
+    return inside and path.stat().st_size <= _SARIF_BYTES
+
+
 def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tuple[Finding, ...]:
     """The findings in the SARIF files that tasks name as outputs and did write; a damaged one is said in the log."""
+    from maos_bot.execution.environment import secret_values
+    from maos_bot.redact import Redactor
+
+    redactor = Redactor(secret_values(os.environ))
     found: list[Finding] = []
     for task in tasks:
         reported = report.tasks.get(task.id)
@@ -164,8 +205,9 @@ def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tup
         for name in (name for name in task.outputs if name.endswith((".sarif", ".sarif.json"))):
             for path in sorted(root.glob(name)) if glob.has_magic(name) else [root / name]:
                 try:
-                    if path.resolve().is_relative_to(root.resolve()) and path.stat().st_size <= _SARIF_BYTES:
-                        found += named(from_sarif(json.loads(path.read_text(encoding="utf-8-sig"))), task.id)
+                    if _is_small_file_of(root, path):
+                        document = redactor.document(json.loads(path.read_text(encoding="utf-8-sig")))
+                        found += named(from_sarif(document), task.id)
                 except FileNotFoundError:
                     continue
                 except (OSError, ValueError, RecursionError) as error:
@@ -199,13 +241,28 @@ def _summarise(
     _write_summary(env, made.text + told)
 
 
-def _tell_abilities(env: Mapping[str, str], client: GitHubClient, case: Case, decision: Decision) -> None:
+def _tell_abilities(
+    env: Mapping[str, str], workspace: Path, client: GitHubClient | None, case: Case, decision: Decision
+) -> None:
     """What will be missing and what would mend it, in the log before anything is run."""
     token = _input(env, "github-token")
-    for each in abilities(token=token, left=quota(client), trigger=case.trigger, decision=decision):
-        if each.name != "event":  # its words stand there already
-            mend = f"; {' '.join(each.mend.split())}" if each.mend else ""
-            click.echo(f"maos: {each.name}: {unissuable(each.says)}{mend}", err=True)
+    left = quota(client) if client else None
+    found = abilities(token=token, left=left, trigger=case.trigger, decision=decision)
+    for line in lines((*app.this_machine(workspace), *(each for each in found if each.name != "event"))):
+        click.echo(f"maos: {unissuable(line)}", err=True)
+
+
+def _mask_secrets(env: Mapping[str, str]) -> None:
+    """Let the runner take out of the log what looks like a secret; it knows those that came from its own store."""
+    if env.get("GITHUB_ACTIONS") != "true":
+        return
+    for value in secret_values(env):
+        if value != _input(env, "github-token") and len(value) >= _LEAST_MASKED and not value.isdigit():
+            _mask(value)
+
+
+def _mask(value: str) -> None:
+    click.echo(f"::add-mask::{_escaped(value)}")
 
 
 def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
@@ -216,19 +273,33 @@ def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
         token=token,
         repository=trigger.repository or env.get("GITHUB_REPOSITORY", ""),
         api_url=env.get("GITHUB_API_URL") or API_URL,
-        write_pause_s=float(env.get("MAOS_WRITE_PAUSE_S") or 1.0),
-        retry_pause_s=float(env.get("MAOS_RETRY_PAUSE_S") or 1.0),
+        ca_bundle=env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or "",
+        timeout_s=_seconds(env, "MAOS_TIMEOUT_S", TIMEOUT_S),
+        patience_s=_seconds(env, "MAOS_PATIENCE_S", PATIENCE_S),
+        write_pause_s=_seconds(env, "MAOS_WRITE_PAUSE_S"),
+        retry_pause_s=_seconds(env, "MAOS_RETRY_PAUSE_S"),
     )
 
 
-def _publisher(env: Mapping[str, str], trigger: Trigger, client: GitHubClient, desk: Desk | None = None) -> Publisher:
+def _publisher(
+    env: Mapping[str, str],
+    trigger: Trigger,
+    client: GitHubClient,
+    desk: Desk | None = None,
+    *,
+    told_by_stranger: bool = False,
+) -> Publisher:
+    mode = _comment_mode(env)
     return Publisher(
         trigger,
         client,
         workflow_run=read_workflow_run(env, spec=_input(env, "spec")),
-        comment=_flag(env, "comment"),
+        comment=mode != "off",
+        recreate=mode == "recreate",
         checks=_flag(env, "checks"),
+        settle_s=_seconds(env, "MAOS_WRITE_PAUSE_S"),
         dismissed=desk.dismissed if desk else None,
+        told_by_stranger=told_by_stranger,
     )
 
 
@@ -243,14 +314,18 @@ def _say(result: PublishResult) -> None:
 def _beside_secrets(env: Mapping[str, str], config: Config, trigger: Trigger) -> Iterator[Config]:
     """The base's spec, then the head's files: what was approved is the code, never the say over what is run."""
     names = (str(config.spec.relative_to(config.root)),) if config.spec_given else SPEC_NAMES
-    spec = trusted_file(config.root, env.get("GITHUB_SHA", ""), names)
-    check_out(
-        config.root,
+    checkout = Checkout(config.root, environ=child_environment(os.environ))
+    spec = checkout.trusted_file(env.get("GITHUB_SHA", ""), names)
+    checkout.check_out(
         trigger.sha,
         token=_input(env, "github-token"),
         server_url=env.get("GITHUB_SERVER_URL") or SERVER_URL,
-        mask=lambda value: click.echo(f"::add-mask::{value}"),
+        mask=_mask,
     )
+    replaced = checkout.trust_instructions(env.get("GITHUB_SHA", ""))
+    if replaced:
+        listed = one_line(", ".join(replaced), limit=300)
+        click.echo(f"maos: instructions for agents are the base's: {unissuable(listed)}", err=True)
     with tempfile.TemporaryDirectory(prefix="maos-base-") as folder:
         path = Path(folder) / SPEC_NAMES[0]
         path.write_bytes(spec)
@@ -319,7 +394,7 @@ def _publish_stored(env: Mapping[str, str], path: Path, trigger: Trigger, client
     number = claimed_pull_request(events)
     trigger = replace(trigger, pull_request=number if number and _is_of(client, number, trigger) else None)
     report = report_of_stored(events, trigger)
-    publisher = _publisher(env, trigger, client)
+    publisher = _publisher(env, trigger, client, told_by_stranger=True)
     for event in ours(events, trigger):
         publisher.add(event)
     result = publisher.close()
@@ -377,6 +452,23 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
     return value == "true"
 
 
+def _comment_mode(env: Mapping[str, str]) -> str:
+    given = _input(env, "comment").lower() or "update"
+    mode = {"true": "update", "false": "off"}.get(given, given)
+    if mode not in ("update", "recreate", "off"):
+        raise ConfigError(f"input comment is {given!r}", hint="give update, recreate or off")
+    return mode
+
+
+def _seconds(env: Mapping[str, str], name: str, usual: float = 1.0) -> float:
+    """A wait that tests make short; a second otherwise, as GitHub advises between writes."""
+    text = env.get(name) or str(usual)
+    try:
+        return max(0.0, float(text))
+    except ValueError as error:
+        raise ConfigError(f"{name} is {text!r}", hint="give seconds, such as 1.0") from error
+
+
 def _changed(root: Path, trigger: Trigger) -> frozenset[str] | None:
     changes = changed_files(root, trigger.base_sha, trigger.sha) if trigger.base_sha else None
     return changes.files if changes else None
@@ -389,7 +481,7 @@ def _write_summary(env: Mapping[str, str], text: str) -> None:
             file.write(text)
 
 
-def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult, patch: Path | None) -> None:
+def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult, patch: str) -> None:
     """Outputs with a random delimiter, refused where a value holds it (actions/toolkit `file-command.ts`)."""
     path = env.get("GITHUB_OUTPUT", "")
     if not path:
@@ -403,7 +495,7 @@ def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishRes
         "cost-usd": "unknown" if usage["usd"] is None else str(usage["usd"]),
         "tokens": str(sum(usage[name] or 0 for name in usage if name.endswith("tokens"))),
         "findings": str(len(result.standing.open(report.findings))),
-        "patch": str(patch) if patch else "",
+        "patch": patch,
         "report-json": whole if len(whole.encode()) <= OUTPUT_BYTES else "",
     }
     with Path(path).open("a", encoding="utf-8") as file:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 _GIT_S: Final = 5.0
+_MOST_NAMED: Final = 10  # tasks in an error's words
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _GC_THRESHOLD: Final = 20_000  # objects: a run keeps most of what it makes, so there is little to be found
 
 
@@ -251,11 +254,12 @@ def execute(
     sinks: Sequence[Sink] = (),
     environ: Mapping[str, str] | None = None,
     resumption: Resumption | None = None,
+    finished: Mapping[str, str] = _NOTHING,
 ) -> RunReport:
     """Run a job to its end and return its report. What can't be stored or shown never ends a run: it is said after.
 
-    The tasks' environment is made from `environ` (default: ours). `sinks` get every event beside the database, the
-    terminal and `--events`.
+    `finished` gives, by task, why it needn't run again. The tasks' environment is made from `environ` (default: ours).
+    `sinks` get every event beside the database, the terminal and `--events`.
     """
     from maos_bot.store.writer import StoreWriter
 
@@ -284,7 +288,7 @@ def execute(
             spec=job.spec,
             tasks=job.tasks,
             plan=job.plan,
-            facts=Facts(event=trigger.event, changed=changed, unavailable=job.unavailable),
+            facts=Facts(event=trigger.event, changed=changed, unavailable=job.unavailable, finished=finished),
             trigger=trigger,
             root=config.root,
             emit=emit,
@@ -362,6 +366,7 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
     """Show what this machine offers and which limits `auto` becomes, each with its reason."""
     from maos_bot import crewing
     from maos_bot.execution.confinement import confinement
+    from maos_bot.github.capability import lines
     from maos_bot.resources.cgroup import cgroups
     from maos_bot.resources.pressure import Gauge
 
@@ -407,10 +412,6 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         ("cgroups", f"{groups.version}: {groups.reason}"),
         ("agents' commands", confinement().words()),
         ("pressure", pressure),
-        *(
-            (f"GitHub {each.name}", f"{each.says}; {' '.join(each.mend.split())}" if each.mend else each.says)
-            for each in github
-        ),
         ("providers", "; ".join(f"{name}: {says}" for name, says in providers.items()) or crewing.NO_KEY),
         *(
             (f"limit {name}", f"{'none' if limit.value is None else f'{limit.value:g}'} ({limit.reason})")
@@ -418,24 +419,45 @@ def doctor(cwd: Path, *, as_json: bool) -> int:
         ),
     ):
         say(console, Text.assemble((f"{name:<26}", "dim"), value))
+    say(console, Text("\n".join(("", "On GitHub:", *lines(github, width=25)))))
     return ExitCode.OK
 
 
+def this_machine(root: Path) -> Sequence[Ability]:
+    """The runner's size and the providers, as an action says them at its start."""
+    from maos_bot import crewing
+    from maos_bot.github.capability import machine
+
+    return machine(probe(root), crewing.providers_here(root))
+
+
 def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
-    """What the token in the environment is and has left; asked only where there is a token and a repository."""
+    """What the token in the environment is and has left, and in a workflow what its event allows."""
     from maos_bot.github.capability import Ability, abilities, quota
     from maos_bot.github.client import API_URL, GitHubClient
+    from maos_bot.github.trigger import read_trigger
+    from maos_bot.github.trust import decide
 
     token = env.get("INPUT_GITHUB-TOKEN") or env.get("GITHUB_TOKEN") or ""
     repository = env.get("GITHUB_REPOSITORY", "")
     left = None
     if token and repository:
-        url = env.get("GITHUB_API_URL") or API_URL
+        address = env.get("GITHUB_API_URL") or API_URL
+        bundle = env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or ""
         try:
-            left = quota(GitHubClient(token=token, repository=repository, api_url=url, timeout_s=5))
+            left = quota(
+                GitHubClient(token=token, repository=repository, api_url=address, ca_bundle=bundle, timeout_s=5)
+            )
         except ConfigError as error:
             return [Ability(name="client", says=error.message, mend=error.hint)]
-    return abilities(token=token, left=left, trigger=None, decision=None)
+    if not env.get("GITHUB_EVENT_PATH"):
+        return abilities(token=token, left=left, trigger=None, decision=None)
+    try:
+        payload = json.loads(Path(env["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the event file {env['GITHUB_EVENT_PATH']} can't be read: {error}") from error
+    trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), payload, env)
+    return abilities(token=token, left=left, trigger=trigger, decision=decide(trigger, has_token=bool(token)))
 
 
 def local_trigger(root: Path) -> Trigger:
@@ -495,7 +517,9 @@ def _chosen(tasks: tuple[Task, ...], wanted: Sequence[str]) -> tuple[Task, ...]:
             import difflib
 
             near = difflib.get_close_matches(name, by_id, n=1)
-            raise ConfigError(f"--task {name}: there is no such task", hint=f"did you mean {near[0]}?" if near else "")
+            known = ", ".join(list(by_id)[:_MOST_NAMED]) + (", ..." if len(by_id) > _MOST_NAMED else "")
+            hint = f"did you mean {near[0]}?" if near else f"there are {known}"
+            raise ConfigError(f"--task {name}: there is no such task", hint=hint)
         todo += found
     chosen: set[str] = set()
     while todo:

@@ -116,7 +116,8 @@ def validate(spec: str | None, as_json: bool) -> int:
     if as_json:
         _print_json({"valid": True, "name": loaded.name, "tasks": [task.id for task in loaded.tasks], "problems": []})
     else:
-        click.echo(f"{path}: {len(loaded.tasks)} tasks, no problems")
+        count = len(loaded.tasks)
+        click.echo(f"{path}: {count:,} {'task' if count == 1 else 'tasks'}, no problems")
     return ExitCode.OK
 
 

@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +17,7 @@ import click
 
 from maos_bot.errors import ConfigError, ExitCode
 from maos_bot.events import TranscriptAdded
+from maos_bot.model import RunStatus
 from maos_bot.reporting.escape import clean
 from maos_bot.reporting.report import report_of
 from maos_bot.reporting.show_view import print_fits, print_history, print_run
@@ -28,20 +29,26 @@ from maos_bot.store.export import export as write_export
 from maos_bot.store.prune import prune as forget_runs
 from maos_bot.store.queries import Queries
 from maos_bot.store.rows import RunFilter
+from maos_bot.store.run_lock import has_died
 
 
 def history(db: Path, *, count: int, status: str | None, as_json: bool) -> int:
     """Print the newest `count` runs, all or those of one status."""
     with contextlib.closing(Queries(db)) as queries:
         rows = queries.runs(RunFilter(status=status) if status else RunFilter(), limit=count)
+    died = {row.run_id: None for row in rows if row.status == RunStatus.RUNNING and has_died(db, row.run_id)}
     if as_json:
         names = ("run_id", "name", "status", "mode", "branch", "sha", "event", "started_at", "wall_s", "sequential_s")
-        click.echo(json.dumps([{name: getattr(row, name) for name in names} for row in rows], indent=2))
+        known = [{name: getattr(row, name) for name in names} | {"died": row.run_id in died} for row in rows]
+        click.echo(json.dumps(known, indent=2))
         return ExitCode.OK
     if not rows:
         click.echo("no run yet: `maos run` makes the first", err=True)
         return ExitCode.OK
-    print_history(rows)
+    shown = [replace(row, status=DIED) if row.run_id in died else row for row in rows]
+    print_history(shown)
+    if died:
+        click.echo(f"died before the end: `maos run --resume {next(iter(died))}` goes on with it", err=True)
     return ExitCode.OK
 
 
@@ -58,6 +65,7 @@ def estimates(db: Path, *, count: int, as_json: bool) -> int:
     return ExitCode.OK
 
 
+DIED = "died"
 _MESSAGE = ("attempt", "turn", "role", "text", "model")
 DEMO_LABEL = "Simulated: "
 _AGE = re.compile(r"(\d{1,5})([hdw])")

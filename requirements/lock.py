@@ -27,7 +27,7 @@ OPTIONS = (
 
 
 def main(arguments: list[str]) -> None:
-    """Writes `core.lock`, `dev.lock` (core, extras, tools), the image's two, and those of site, release and others."""
+    """Writes all lock files: core, dev (core, extras, tools), image, and those that few need."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     core = project["project"]["dependencies"]
     extras = project["project"]["optional-dependencies"]
@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> None:
     _compile("build.lock", ["pip", *project["build-system"]["requires"]], arguments, constraint="dev.lock")
     _compile("docs.lock", groups["docs"], arguments, constraint="dev.lock")
     _compile("release.lock", groups["release"], arguments, constraint="dev.lock")
+    _compile("e2e.lock", groups["e2e"], arguments)
     _compile("peers.lock", groups["peers"], arguments)
     _compile("../examples/itsdangerous/tools.lock", groups["example"], arguments)
 

@@ -107,6 +107,7 @@ class Taken:
     removed: int = 0
     conflicts: Sequence[str] = ()
     branch: str = ""
+    patch: str = ""
     advice: str = ""
 
 

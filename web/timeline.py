@@ -144,7 +144,7 @@ def lanes(report: RunReport, chart: charts.Timeline) -> tuple[LaneView, ...]:
                 mark=words.mark(row.state),
                 row=row,
                 label=_lane_label(task, row),
-                time=words.duration(ran[-1].seconds) if ran else words.UNKNOWN,
+                time=words.duration(_took(task, ran[-1])) if ran else words.UNKNOWN,
             )
         )
     return tuple(views)
@@ -234,6 +234,12 @@ def _by_start(tasks: Iterable[TaskReport]) -> list[TaskReport]:
     return [task for _, task in sorted(enumerate(tasks), key=key)]
 
 
+def _took(task: TaskReport, segment: charts.Segment) -> float:
+    """What an attempt took as it was measured, which the times of its events come near; so far, as it is drawn."""
+    measured = {attempt.attempt: attempt.duration_s for attempt in task.attempt_list}.get(segment.attempt)
+    return segment.seconds if measured is None else measured
+
+
 def _lane_label(task: TaskReport, row: charts.Row) -> str:
     parts = [f"{task.title}: {words.mark(row.state).word.lower()}"]
     waited = waited_words(task)
@@ -242,7 +248,7 @@ def _lane_label(task: TaskReport, row: charts.Row) -> str:
     runs = [segment for segment in row.segments if segment.kind == charts.RUN]
     for segment in runs:
         which = f"attempt {segment.attempt} " if len(runs) > 1 else ""
-        parts.append(f"{which}ran {words.duration(segment.seconds)}")
+        parts.append(f"{which}ran {words.duration(_took(task, segment))}")
     if task.started_s is not None:
         parts.append(f"from {words.duration(task.started_s)}")
     start, finish = task.predicted_start_s, task.predicted_finish_s

@@ -13,10 +13,8 @@ from maos_bot.agents.origin import Origin, borrow, keep
 from maos_bot.agents.places import PlaceError
 from maos_bot.agents.workshop import named
 
-_DIFF: Final = (
+_SHOWN: Final = (
     "diff",
-    "--binary",
-    "--full-index",
     "--find-renames",
     "--no-color",
     "--no-ext-diff",
@@ -24,6 +22,8 @@ _DIFF: Final = (
     "--src-prefix=a/",
     "--dst-prefix=b/",
 )
+_DIFF: Final = (*_SHOWN, "--binary", "--full-index")
+READABLE: Final = 256 * 1024  # bytes of a patch that people are shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +86,13 @@ class Keeper:
 def patch_between(git: Git, base: str, commit: str) -> bytes:
     """What leads from one commit or tree to another, as `git apply` takes it."""
     return git.run(*_DIFF, base, commit).stdout
+
+
+def readable_patch(git: Git, base: str, commit: str) -> str:
+    """The same for people: binary files are named alone, and what is longer than `READABLE` bytes is cut at a line."""
+    whole = git.run(*_SHOWN, base, commit).stdout
+    shown = whole if len(whole) <= READABLE else whole[:READABLE].rpartition(b"\n")[0] + b"\n"
+    return shown.decode(errors="replace")
 
 
 def apply_patch(origin: Origin, patch: bytes) -> None:

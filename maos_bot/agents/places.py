@@ -57,6 +57,10 @@ class Change(Protocol):
         """Where it is kept if it doesn't merge."""
 
     @property
+    def patch(self) -> str:
+        """It as `git diff` writes it, for people: binary files are named alone, a long one is cut."""
+
+    @property
     def advice(self) -> str:
         """What its worker is to know to mend the conflicts."""
 

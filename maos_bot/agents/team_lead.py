@@ -223,6 +223,7 @@ class TeamLead:
                 removed=change.removed,
                 conflicts=tuple(change.conflicts),
                 branch=change.branch,
+                patch=change.patch,
             )
             if change.conflicts:
                 where = ", ".join(change.conflicts)

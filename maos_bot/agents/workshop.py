@@ -67,14 +67,14 @@ class Workshop:
 
     def leave(self, *, clean: bool) -> None:
         """Let the lock go; `clean` removes all that lies here first. A second call does nothing."""
-        fd, self._fd = self._fd, None
-        if fd is None:
+        if self._fd is None:
             return
         if clean:
             remove_tree(self.folder)
             with contextlib.suppress(OSError):
                 self.folder.parent.rmdir()  # while it is empty
-        os.close(fd)
+        os.close(self._fd)
+        self._fd = None
 
 
 def dead_runs(root: Path, *, but: str) -> Iterator[tuple[str, Path, dict[str, Any]]]:

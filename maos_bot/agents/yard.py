@@ -11,7 +11,7 @@ from pathlib import Path
 from maos_bot.agents import folders as worktree
 from maos_bot.agents.folders import Folder, Look
 from maos_bot.agents.git import Git, GitError
-from maos_bot.agents.handover import Keeper, Kept, Merged, patch_between
+from maos_bot.agents.handover import Keeper, Kept, Merged, patch_between, readable_patch
 from maos_bot.agents.merging import Accepted, Merge, Merging, Step
 from maos_bot.agents.objects import Objects
 from maos_bot.agents.origin import borrow, give, look_at
@@ -35,6 +35,7 @@ class Taken:
     removed: int = 0
     conflicts: tuple[str, ...] = ()
     branch: str = ""
+    patch: str = ""
     advice: str = ""
 
 
@@ -83,6 +84,10 @@ class Yard:
             load(self._merging, state)
             saved += salvage(self._git, self._objects, self._keeper, state)
         self.saved = tuple(saved)
+        self.notices = [self.base.notice] if self.base.notice else []
+        self.notices += [
+            f"{each.task or 'a run'} is kept in {each.branch or 'its folder'}: {each.why}" for each in saved
+        ]
         self._kept |= {each.task: each for each in saved if each.branch.startswith(f"maos/{self._run}/")}
         self._work = shop.new_work()
         self._save()
@@ -101,7 +106,7 @@ class Yard:
                 if folder.path.is_dir():
                     return folder.path
                 del self._folders[task.id]  # the agent removed it
-                worktree.delete(self._git, folder)
+                worktree.delete(self._git, folder, self._lock)
             if task.id in self._merging.accepted:
                 self.untake(task)  # its end was never recorded: it is done anew
             tree, onto = self._merging.below(self._above(task))
@@ -130,7 +135,7 @@ class Yard:
         except BaseException:
             with self._lock:
                 del self._folders[folder.task]
-                worktree.delete(self._git, folder)
+                worktree.delete(self._git, folder, self._lock)
             raise
 
     def hold(self, task: Task) -> Look:
@@ -153,10 +158,11 @@ class Yard:
             return None
         self._check(task, folder, held)
         added, removed = self._objects.line_counts(folder.start, held.tree)
+        patch = readable_patch(self._git, folder.start, held.tree)
         with self._lock:
             change = self._change(task, folder, held)
             merge = self._merging.add(change)
-            taken = Taken(commit=change.commit, files=tuple(held.edits), added=added, removed=removed)
+            taken = Taken(commit=change.commit, files=tuple(held.edits), added=added, removed=removed, patch=patch)
             if merge.conflicts:
                 taken = self._hand_back(folder, change, merge, taken)
                 self._save()
@@ -164,13 +170,18 @@ class Yard:
             self._conflicts.pop(task.id, None)
             del self._folders[task.id]
             self._save()
-        worktree.delete(self._git, folder)
+        worktree.delete(self._git, folder, self._lock)
         return taken
 
     def untake(self, task: Task) -> None:
         """Take an accepted change out of the result again; it is kept at the end."""
         with self._lock:
-            if change := self._merging.drop(task.id):
+            try:
+                change = self._merging.drop(task.id)
+            except GitError as error:
+                self.notices.append(f"the change of {task.id} stays, though its attempt was ended: {error}")
+                return
+            if change:
                 self._untaken[task.id] = change
                 self._save()
 
@@ -236,9 +247,7 @@ class Yard:
 
     def result(self) -> Merged | None:
         with self._lock:
-            steps, failed = self._merging.fold(self._merging.accepted.values())
-            if failed is not None:
-                raise GitError(f"internal error: the change of {failed.task} was accepted and doesn't merge")
+            steps = self._steps()
             kept = tuple(sorted(self._kept.values(), key=lambda each: (each.task, each.branch)))
             if not steps and not kept:
                 return None
@@ -256,6 +265,17 @@ class Yard:
                 conflicts=dict(self._conflicts),
             )
 
+    def _steps(self) -> list[Step]:
+        """All accepted changes applied; one that no longer merges, against all expectation, is kept and reported."""
+        while True:
+            steps, failed = self._merging.fold(self._merging.accepted.values())
+            if failed is None:
+                return steps
+            del self._merging.accepted[failed.task]
+            tree = steps[-1].tree if steps else self.base.tree
+            self._conflicts[failed.task] = self._merging.merged(tree, failed).conflicts
+            self._keep(failed.task, failed.commit, f"conflicts in {', '.join(self._conflicts[failed.task])}")
+
     def _is_new(self, path: str, tree: str) -> bool:
         return self._objects.entry(self.base.tree, path) != self._objects.entry(tree, path)
 
@@ -266,16 +286,25 @@ class Yard:
 
     def close(self) -> Merged | None:
         with self._lock:
-            stays = [folder for folder in self._folders.values() if not self._is_saved(folder)]
+            stays = [folder.task for folder in self._folders.values() if not self._is_saved(folder)]
             for change in self._untaken.values():
-                self._keep(change.task, change.commit, "its attempt ended before the change was recorded")
+                try:
+                    self._keep(change.task, change.commit, "its attempt ended before the change was recorded")
+                except (GitError, OSError) as error:
+                    stays.append(change.task)
+                    self.notices.append(f"the change of {change.task} could not be kept yet: {error}")
             merged = self.result()
-            if merged and merged.tasks:
-                self.hand_over(merged.commit)
             self._objects.close()
-            if not stays:
-                remove_tree(self._work)
-            self._shop.leave(clean=not stays)
+            clean = not stays
+            try:
+                if merged and merged.tasks:
+                    self.hand_over(merged.commit)
+                if clean:
+                    remove_tree(self._work)
+                self._shop.leave(clean=clean)
+            except (GitError, OSError) as error:  # the next run in this repository tries again
+                self.notices.append(f"what agents did stays in {self._shop.folder}: {error}")
+                self._shop.leave(clean=False)
             return merged
 
     def _is_saved(self, folder: Folder) -> bool:

@@ -19,12 +19,14 @@ class Facts:
     """What is known of the run from outside: decides `when` and what can't run here.
 
     `event` is the name of what set the run off; `changed` the changed paths, with `/`, from the repository's root, or
-    None where unknown (then `when.changed` holds back nothing); `unavailable` gives, by task id, why a task can't run.
+    None where unknown (then `when.changed` holds back nothing); `unavailable` gives, by task id, why a task can't run,
+    `finished` why it needn't, as it has succeeded before.
     """
 
     event: str = "local"
     changed: frozenset[str] | None = None
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    finished: Mapping[str, str] = field(default_factory=dict)
 
 
 class Conditions:
@@ -40,11 +42,9 @@ class Conditions:
         What doesn't apply to this run at all is skipped, whatever became of its needs. Only then they count: a failure
         weighs more than a skip, so the answer doesn't depend on the order in which they ended.
         """
-        skip = self._unwanted(task)
-        if skip:
-            return Outcome(state=TaskState.SKIPPED, reason=skip)
-        if task.when.needs == "any":
-            return None
+        known = self._known(task)
+        if known is not None or task.when.needs == "any":
+            return known
         failed = [need for need in needs if _failed(need, states[need.id])]
         if task.when.needs == "failed":
             return None if failed else Outcome(state=TaskState.SKIPPED, reason="no need failed")
@@ -55,6 +55,14 @@ class Conditions:
         if skipped:
             return Outcome(state=TaskState.SKIPPED, reason=_names(skipped, states))
         return None
+
+    def _known(self, task: Task) -> Outcome | None:
+        """The outcome that is known before any need has ended."""
+        skip = self._unwanted(task)
+        if skip:
+            return Outcome(state=TaskState.SKIPPED, reason=skip)
+        reused = self._facts.finished.get(task.id)
+        return Outcome(state=TaskState.CACHED, reason=reused) if reused else None
 
     def _unwanted(self, task: Task) -> str:
         """Why `task` doesn't apply to this run, or nothing."""

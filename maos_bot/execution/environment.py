@@ -6,6 +6,7 @@ the files through which a step sets outputs. They are left out unless the task's
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ _SECRET: Final = re.compile(
 _RUNNER: Final = re.compile(
     r"INPUT_|ACTIONS_(?:RUNTIME|ID_TOKEN_REQUEST|RESULTS|CACHE)_|GITHUB_(?:TOKEN|ENV|OUTPUT|PATH|STEP_SUMMARY|STATE)$"
 )
+_PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
 _IN_URL: Final = re.compile(r"://(?P<user>[^/\s:@]*):(?P<password>[^/\s@]{8,})@")
 _FORWARD: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
 
@@ -33,13 +35,29 @@ def secret_values(environ: Mapping[str, str]) -> list[str]:
     """The values of `environ` that a `Redactor` should know: what a name gives away, and passwords inside of URLs."""
     named = [value for name, value in environ.items() if value and is_secret_name(name)]
     in_urls = [match for value in environ.values() for match in _IN_URL.finditer(value)]
-    passwords = [match["password"] for match in in_urls if match["password"] != match["user"]]
+    passwords = [
+        match["password"]
+        for match in in_urls
+        if match["password"] != match["user"] and not match["password"].isalpha()  # a word would be hidden everywhere
+    ]
     return [*named, *passwords, *(unquote(each) for each in passwords if "%" in each)]
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ` without secrets, the action's inputs and the runner's own channels."""
     return {name: value for name, value in environ.items() if not (is_secret_name(name) or _RUNNER.match(name))}
+
+
+def hide_from_children() -> bool:
+    """Keep our memory and environment, the token in it, from processes of the same user; whether the kernel did.
+
+    A task could read them in `/proc` otherwise (proc(5), `PR_SET_DUMPABLE`). Root still can with CAP_SYS_PTRACE,
+    CAP_PERFMON or CAP_SYS_ADMIN, of which a container's root has none by default.
+    """
+    try:
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
+    except (OSError, AttributeError):  # no such call on this system
+        return False
 
 
 def with_trusted_checkout(environ: Mapping[str, str], folder: Path) -> dict[str, str]:

@@ -16,10 +16,13 @@ from typing import Final
 from maos_bot.errors import GitHubError
 from maos_bot.github.client import Annotation, Check, CheckWrite, GitHubApi
 from maos_bot.model import RunStatus, TaskState, Trigger
+from maos_bot.reporting.escape import one_line
 from maos_bot.reporting.report import RunReport, TaskReport
 
 MAX_TASK_CHECKS: Final = 40
+MAX_FAILED_CHECKS: Final = 35  # of more tasks than that: two writes each, and the rest, are within a minute's 80
 ANNOTATIONS_A_WRITE: Final = 50
+MAX_NAME: Final = 250  # characters
 _PLAINEST: Final = 2
 RUN: Final = ""  # the key of the run's own check; tasks go by their id
 
@@ -65,6 +68,7 @@ class CheckText:
 
 
 TextOf = Callable[[TaskReport], CheckText]
+RunTextOf = Callable[[RunReport], CheckText]
 
 
 @dataclass(slots=True)
@@ -91,6 +95,7 @@ class CheckBoard:
 
     trigger: Trigger
     max_tasks: int = MAX_TASK_CHECKS
+    prefix: str = ""  # of every name
     app: str = ""  # the app GitHub says made our checks
     _posted: dict[str, _Posted] = field(default_factory=dict)
     _given_up: set[str] = field(default_factory=set)
@@ -100,7 +105,7 @@ class CheckBoard:
         """The tasks that get a check of their own, as far as they have begun or ended."""
         if len(report.tasks) <= self.max_tasks:
             return [task for task in report.tasks.values() if task.ended or task.ran]
-        return list(islice((task for task in report.tasks.values() if task.failed), self.max_tasks))
+        return list(islice((task for task in report.tasks.values() if task.failed), MAX_FAILED_CHECKS))
 
     def without_check(self, report: RunReport) -> int:
         """How many tasks have none, because there are too many."""
@@ -118,7 +123,7 @@ class CheckBoard:
                 continue
             return self._step(
                 task.id,
-                name=f"{_run_name(report)} / {task.id}",
+                name=self._name(report, task.id),
                 text=text_of(task),
                 external_id=f"{report.run_id}:{task.id}",
                 conclusion=task_conclusion(task) if ended else "",
@@ -127,15 +132,15 @@ class CheckBoard:
             )
         return None
 
-    def next_run(self, report: RunReport, text: CheckText, *, closing: bool = False) -> Step | None:
+    def next_run(self, report: RunReport, text_of: RunTextOf, *, closing: bool = False) -> Step | None:
         """The next write for the run's own check: its begin, and with `closing` its end."""
         posted = self._posted.get(RUN)
         if RUN in self._given_up or (posted and (posted.completed or not closing)):
             return None
         return self._step(
             RUN,
-            name=_run_name(report),
-            text=text,
+            name=self._name(report),
+            text=text_of(report),
             external_id=report.run_id,
             conclusion=run_conclusion(report.status) if closing else "",
             started_at=report.started_at,
@@ -178,7 +183,12 @@ class CheckBoard:
         """The checks that should be complete and aren't, by name."""
         keys = [RUN, *(task.id for task in self.wanted(report))]
         done = {key for key, posted in self._posted.items() if posted.completed}
-        return [key or _run_name(report) for key in dict.fromkeys((*keys, *self._posted)) if key not in done]
+        return [key or self._name(report) for key in dict.fromkeys((*keys, *self._posted)) if key not in done]
+
+    def _name(self, report: RunReport, task: str = "") -> str:
+        """One line within GitHub's bounds: a stored run's words are a stranger's."""
+        whole = f"{report.name or 'maos'} / {task}" if task else report.name or "maos"
+        return one_line(f"{self.prefix}{whole}", limit=MAX_NAME)
 
     def _create(self, api: GitHubApi, write: CheckWrite) -> Check:
         try:
@@ -227,10 +237,6 @@ class CheckBoard:
         if annotated >= len(text.annotations):
             write = replace(write, conclusion=conclusion, completed_at=completed_at)
         return Step(key=key, write=write, annotated=annotated)
-
-
-def _run_name(report: RunReport) -> str:
-    return report.name or "maos"
 
 
 def _at(report: RunReport, seconds: float | None) -> float | None:

@@ -2,14 +2,14 @@
 
 Retries are ours alone: PyGithub's own repeat a POST whose answer was lost, which posts a comment twice. A write that
 may have happened is reported as `unsure` instead, and the caller looks before it writes again. Waits follow GitHub's
-rules: `retry-after`, else the reset time where nothing remains, else a minute and doubling.
+rules: `retry-after`, else the reset time where nothing remains, else a minute and doubling; writes keep their pace.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from maos_bot._version import __version__
 from maos_bot.errors import ConfigError, GitHubError
+from maos_bot.github.pace import Pace
+from maos_bot.github.refusals import judged
 
 if TYPE_CHECKING:
     from github.CheckRun import CheckRun as GithubCheckRun
@@ -24,15 +26,12 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
 API_URL: Final = "https://api.github.com"
-PERMISSIONS: Final = """permissions:
-  contents: read
-  checks: write
-  pull-requests: write"""
+TIMEOUT_S: Final = 20.0
+PATIENCE_S: Final = 150.0
 
 _URGENT_S: Final = 15.0  # less time than this is left: the runner is ending us
 _URGENT_PAUSE_S: Final = 0.05  # between two writes then; a few dozen in a minute are within GitHub's limits
 _ATTEMPTS: Final = 4
-_SECONDARY_WAIT_S: Final = 60.0  # GitHub's word for a limit that names no time
 _T = TypeVar("_T")
 
 
@@ -114,8 +113,8 @@ class GitHubApi(Protocol):
     def create_comment(self, issue: int, body: str) -> Comment:
         """Write a new comment."""
 
-    def update_comment(self, comment: Comment, body: str) -> Comment:
-        """Replace a comment's text."""
+    def update_comment(self, comment: Comment, body: str, *, again: Callable[[], object] | None = None) -> Comment:
+        """Replace a comment's text. `again` is called before the write is repeated; what it raises ends the call."""
 
     def delete_comment(self, comment: Comment) -> None:
         """Remove a comment; one that is gone already is fine."""
@@ -129,6 +128,9 @@ class GitHubApi(Protocol):
     def update_check(self, check: Check, write: CheckWrite) -> Check:
         """Change a check run."""
 
+    def ready(self) -> None:
+        """Wait until a write may be sent, so that what is read next isn't old when it is written."""
+
     def hurry(self, deadline: float) -> None:
         """From now on wait for nothing past `deadline` (of `time.monotonic`)."""
 
@@ -136,8 +138,9 @@ class GitHubApi(Protocol):
 class GitHubClient:
     """`GitHubApi` for one repository over PyGithub. Use it from one thread; `hurry` alone may come from another.
 
-    `write_pause_s` lies between two writes (GitHub advises a second), `patience_s` bounds all waiting for one call.
-    `retry_pause_s` comes before the second try of a call that failed for no limit's sake, and doubles from there on.
+    `write_pause_s` lies between two writes (GitHub advises a second), `patience_s` bounds all waiting for one call,
+    `timeout_s` each request as a whole. `retry_pause_s` comes before the second try of a call that failed for no
+    limit's sake, and doubles from there on.
     """
 
     def __init__(
@@ -146,10 +149,11 @@ class GitHubClient:
         token: str,
         repository: str,
         api_url: str = API_URL,
-        timeout_s: int = 20,
+        ca_bundle: str = "",
+        timeout_s: float = TIMEOUT_S,
         write_pause_s: float = 1.0,
         retry_pause_s: float = 1.0,
-        patience_s: float = 150.0,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         if not token:
             raise ConfigError("no GitHub token", hint="pass `github-token: ${{ github.token }}` to the action")
@@ -161,7 +165,8 @@ class GitHubClient:
         self.api_url = api_url.rstrip("/")
         self._token = token
         self._timeout_s = timeout_s
-        self._write_pause_s = write_pause_s
+        self._ca_bundle = ca_bundle
+        self._pace = Pace(pause_s=write_pause_s)
         self._retry_pause_s = retry_pause_s
         self._patience_s = patience_s
         self._deadline: float | None = None
@@ -170,10 +175,12 @@ class GitHubClient:
 
     def hurry(self, deadline: float) -> None:
         self._deadline = deadline
-        if deadline - time.monotonic() < _URGENT_S and self._write_pause_s > _URGENT_PAUSE_S:
-            self._write_pause_s = _URGENT_PAUSE_S
-            self._repo = None  # the next one is made with the shorter pause
+        if deadline - time.monotonic() < _URGENT_S:
+            self._pace.quicken(_URGENT_PAUSE_S)
         self._alarm.set()
+
+    def ready(self) -> None:
+        self._keep_pace("write", time.monotonic() + self._patience_s)
 
     def login(self) -> str | None:
         if self._token.startswith("ghs_"):
@@ -195,20 +202,21 @@ class GitHubClient:
         def write() -> Comment:
             return comment_of(self.handle().get_issue(issue).create_comment(body))
 
-        return self.call(f"comment on #{issue}", write, repeatable=False)
+        return self.call(f"comment on #{issue}", write, writes=True, repeatable=False)
 
-    def update_comment(self, comment: Comment, body: str) -> Comment:
+    def update_comment(self, comment: Comment, body: str, *, again: Callable[[], object] | None = None) -> Comment:
         def write() -> Comment:
             # Below "issues/0" as a comment's address doesn't name its issue.
             found = self.handle().get_issue(0).get_comment(comment.id)
             found.edit(body)
             return comment_of(found)
 
-        return self.call("update the comment", write)
+        return self.call("update the comment", write, writes=True, again=again)
 
     def delete_comment(self, comment: Comment) -> None:
         try:
-            self.call("remove a second comment", self.handle().get_issue(0).get_comment(comment.id).delete)
+            found = self.handle().get_issue(0).get_comment(comment.id)
+            self.call("remove a second comment", found.delete, writes=True)
         except GitHubError as error:
             if error.status != 404:
                 raise
@@ -224,7 +232,7 @@ class GitHubClient:
         def send() -> Check:
             return _check(self.handle().create_check_run(write.name, write.sha, **_check_fields(write)))
 
-        return self.call(f"create the check run {write.name}", send, repeatable=False)
+        return self.call(f"create the check run {write.name}", send, writes=True, repeatable=False)
 
     def update_check(self, check: Check, write: CheckWrite) -> Check:
         def send() -> Check:
@@ -232,7 +240,7 @@ class GitHubClient:
             found.edit(**_check_fields(write))
             return _check(found)
 
-        return self.call(f"update the check run {write.name}", send)
+        return self.call(f"update the check run {write.name}", send, writes=True)
 
     def _who(self) -> str:
         import github
@@ -245,49 +253,74 @@ class GitHubClient:
         if self._repo is None:
             import github
 
-            api = github.Github(
-                base_url=self.api_url,
-                auth=github.Auth.Token(self._token),
-                timeout=self._timeout_s,
-                retry=0,
-                per_page=100,
-                user_agent=f"maos-bot/{__version__}",
-                seconds_between_requests=0.0,
-                seconds_between_writes=self._write_pause_s,
-                lazy=True,
-            )
-            self._repo = api.get_repo(self.repository)
+            from maos_bot.github.transport import Transport
+
+            def make() -> github.Github:
+                return github.Github(
+                    base_url=self.api_url,
+                    auth=github.Auth.Token(self._token),
+                    retry=0,
+                    per_page=100,
+                    user_agent=f"maos-bot/{__version__}",
+                    seconds_between_requests=0.0,
+                    seconds_between_writes=0.0,
+                    lazy=True,
+                )
+
+            transport = Transport(timeout_s=self._timeout_s, ca_bundle=self._ca_bundle)
+            self._repo = transport.connected(make).get_repo(self.repository)
         return self._repo
 
-    def call(self, what: str, send: Callable[[], _T], *, repeatable: bool = True, attempts: int = _ATTEMPTS) -> _T:
-        """`send`'s answer, after as many tries as make sense; raises `GitHubError`."""
-        import github
-        import requests
+    def call(
+        self,
+        what: str,
+        send: Callable[[], _T],
+        *,
+        writes: bool = False,
+        repeatable: bool = True,
+        attempts: int = _ATTEMPTS,
+        again: Callable[[], object] | None = None,
+    ) -> _T:
+        """`send`'s answer, after as many tries as make sense; raises `GitHubError`.
 
-        give_up_at = time.monotonic() + self._patience_s
+        `again` is called before each further try. `writes` says that `send` writes once, at the pace GitHub sets.
+        """
+        import github
+
+        began = time.monotonic()
+        give_up_at = began + self._patience_s
+        if self._deadline is not None:  # the last calls have to share what time is left
+            give_up_at = min(give_up_at, began + max(0.0, self._deadline - began) / 2)
         for attempt in range(1, attempts + 1):
-            pause = self._retry_pause_s * 2 ** (attempt - 1)
-            wait: float | None = pause
+            if writes:
+                self._keep_pace(what, give_up_at)
+            if attempt > 1 and again:
+                again()
             try:
                 return send()
-            except github.GithubException as error:
-                failure, wait = _refusal(what, error, attempt, pause)
-            except requests.ConnectionError as error:
-                failure = _no_answer(what, error)
-                failure.unsure = not _never_connected(error)
-            except (requests.RequestException, ValueError) as error:  # a time-out, a cut or garbled answer
-                failure = _no_answer(what, error)
-            except (AssertionError, RuntimeError) as error:  # PyGithub's way to refuse another host or a redirect
+            except (AssertionError, RuntimeError) as error:  # PyGithub's way, and ours, to refuse another host
                 raise GitHubError(
                     f"could not {what}: the API at {self.api_url} answers with addresses of another host ({error})",
                     hint="GITHUB_API_URL must be the address under which the server knows itself",
                 ) from error
+            except (github.GithubException, OSError, ValueError) as error:
+                failure, wait = judged(what, error, attempt, self._retry_pause_s * 2 ** (attempt - 1))
+            finally:
+                if writes:
+                    self._pace.wrote(time.monotonic())
             if wait is None or (failure.unsure and not repeatable) or attempt == attempts:
                 raise failure
             if not self._pause(wait, give_up_at):
                 failure.hint = failure.hint or "GitHub asked for a longer wait than this run has left"
                 raise failure
         raise AssertionError("unreachable")
+
+    def _keep_pace(self, what: str, give_up_at: float) -> None:
+        if not self._pause(self._pace.wait_s(time.monotonic()), give_up_at):
+            raise GitHubError(
+                f"could not {what}: as much was written as GitHub allows",
+                hint="80 writes a minute and 500 an hour are its limits",
+            )
 
     def _pause(self, seconds: float, give_up_at: float) -> bool:
         """Wait; False at once where that would last past the deadline."""
@@ -301,84 +334,8 @@ class GitHubClient:
         return True
 
 
-def _refusal(what: str, error: Any, attempt: int, pause: float) -> tuple[GitHubError, float | None]:
-    """The error for an HTTP status, and how long to wait before another try: None where there is no use.
-
-    `pause` is the wait where GitHub names none.
-    """
-    status, headers = error.status, {k.lower(): v for k, v in (error.headers or {}).items()}
-    said = _said(error.data) or error.message or ""
-    failure = GitHubError(f"could not {what}: GitHub answered {status} {said}".rstrip(), status=status)
-    if status == 429 or (status == 403 and _rate_limited(headers, said)):
-        failure.hint = "the API's rate limit was reached"
-        return failure, _rate_wait(headers, attempt, pause)
-    if status == 409:  # someone else wrote at the same time
-        return failure, pause
-    if status >= 500:
-        failure.unsure = True
-        failure.hint = "GitHub is having trouble; www.githubstatus.com tells more"
-        return failure, pause
-    failure.hint = _HINTS.get(status, "")
-    return failure, None
-
-
-_HINTS: Final[Mapping[int, str]] = {
-    401: "the token is wrong or has expired; pass `github-token: ${{ github.token }}`",
-    403: f"the token lacks a permission; give the job these:\n{PERMISSIONS}",
-    404: f"the token can't see it; in a private repository the job needs these:\n{PERMISSIONS}",
-    410: "it is switched off in this repository's settings",
-}
-
-
-def _rate_limited(headers: Mapping[str, str], said: str) -> bool:
-    return "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0" or "rate limit" in said.lower()
-
-
-def _rate_wait(headers: Mapping[str, str], attempt: int, pause: float) -> float:
-    """Seconds GitHub wants us to wait, by its documented order."""
-    after = headers.get("retry-after", "")
-    if after.isdigit():
-        return float(after)
-    reset = headers.get("x-ratelimit-reset", "")
-    if headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
-        return max(pause, float(reset) - time.time() + 1.0)
-    return float(_SECONDARY_WAIT_S * 2 ** (attempt - 1))
-
-
-def _no_answer(what: str, error: Exception) -> GitHubError:
-    return GitHubError(
-        f"could not {what}: no usable answer from GitHub ({type(error).__name__})",
-        hint="the network or GitHub is down, or GITHUB_API_URL is wrong",
-        unsure=True,
-    )
-
-
-def _never_connected(error: Exception) -> bool:
-    """Whether the request can't have been sent: name not found, refused, no route, or no connection in time."""
-    import requests
-    import urllib3
-
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
-
-
-def _said(data: object) -> str:
-    """GitHub's own words, with the fields a 422 complains of."""
-    if not isinstance(data, Mapping):
-        return ""
-    details = [
-        " ".join(str(row[name]) for name in ("resource", "field", "code", "message") if row.get(name))
-        if isinstance(row, Mapping)
-        else str(row)
-        for row in data.get("errors") or ()
-    ]
-    message = str(data.get("message") or "")
-    return f"{message} ({'; '.join(details[:3])})" if details else message
-
-
 def comment_of(found: IssueComment) -> Comment:
+    # No `raw_data` here: PyGithub would ask for each comment of a list once more.
     user = found.user
     return Comment(
         id=found.id,
@@ -386,7 +343,7 @@ def comment_of(found: IssueComment) -> Comment:
         author=user.login if user else "",
         is_app=bool(user) and user.type == "Bot",
         url=found.html_url or "",
-        is_person=bool(user) and user.type == "User" and not found.raw_data.get("performed_via_github_app"),
+        is_person=bool(user) and user.type == "User" and not found.performed_via_github_app,
         edited=found.created_at != found.updated_at,
     )
 

@@ -16,7 +16,7 @@ HELP: Final = """| command | does |
 | `/maos help` | shows this |
 | `/maos plan` | shows what would run when; runs nothing |
 | `/maos run [task...]` | runs all tasks, or those named and what they need |
-| `/maos retry [task]` | runs again; what is unchanged comes from the cache |
+| `/maos retry [task]` | runs what hasn't succeeded on this commit, or the task named, and what they need |
 | `/maos cancel` | cancels the run that goes on for this commit |
 | `/maos approve SHA` | lets the code of this one commit run, by its 40 characters |
 | `/maos dismiss ID` | leaves a finding out from now on |

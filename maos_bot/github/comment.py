@@ -109,10 +109,18 @@ class Written(StrEnum):
     SUPERSEDED = "superseded"  # a newer run's text stands there
 
 
-class StickyComment:
-    """The comment of one workflow and spec in one pull request."""
+class _SupersededError(Exception):
+    """A newer run's text stands there now."""
 
-    def __init__(self, api: GitHubApi, *, pull_request: int, marker: Marker) -> None:
+
+class StickyComment:
+    """The comment of one workflow and spec in one pull request.
+
+    `recreate`: a run's first write makes a new comment, at the end of the conversation, and removes the one before.
+    """
+
+    def __init__(self, api: GitHubApi, *, pull_request: int, marker: Marker, recreate: bool = False) -> None:
+        self._recreate = recreate
         self._api = api
         self._pull_request = pull_request
         self._marker = marker
@@ -143,17 +151,38 @@ class StickyComment:
         if self.superseded_by is not None:
             return Written.SUPERSEDED
         body = f"{self._marker}\n{text}"
-        current, others = self._find()
-        if self.superseded_by is not None:
+        self._api.ready()
+        try:
+            current, others = self._look()
+            if current is None or (self._recreate and read_marker(current.body) != self._marker):
+                return self._create(body)
+            if current.body == body:
+                self._comment, result = current, Written.UNCHANGED
+            else:
+                try:
+                    self._comment, result = self._update(current, body), Written.UPDATED
+                except GitHubError as error:
+                    if error.status != 404 or self._look()[0] is not None:
+                        raise
+                    return self._create(body)  # it was removed since we looked
+            self._remove(others)
+        except _SupersededError:
             return Written.SUPERSEDED
-        if current is None:
-            return self._create(body)
-        if current.body == body:
-            self._comment, result = current, Written.UNCHANGED
-        else:
-            self._comment, result = self._api.update_comment(current, body), Written.UPDATED
-        self._remove(others)
         return result
+
+    def stands(self, text: str) -> bool:
+        """Whether `text` is what GitHub shows; a run before ours may have written over it. True where a newer one did.
+
+        GitHub has no way to write only where nobody else has: between looking and writing an older run can come in
+        between, so the newest has to look again after its last word.
+        """
+        if self.superseded_by is not None:
+            return True
+        try:
+            current, others = self._look()
+        except _SupersededError:
+            return True
+        return current is not None and not others and current.body == f"{self._marker}\n{text}"
 
     def answer(self, text: str) -> Written:
         """Put `text` at the comment's end, in place of an earlier answer; the report before it stays as it is."""
@@ -183,12 +212,26 @@ class StickyComment:
         self._author = made.author or self._author
         self._comment = made
         first, others = self._find()  # another run may have done the same at the same time
-        if first is None or self.superseded_by is not None or first.id == made.id:
-            self._remove([other for other in others if other.id != made.id])
+        if self.superseded_by is not None:
+            if first is not None and first.id != made.id:  # were ours the first, the newer run would take it over
+                self._api.delete_comment(made)
+            return Written.SUPERSEDED
+        if first is None or first.id == made.id or self._recreate:
+            self._remove([each for each in (first, *others) if each is not None and each.id != made.id])
             return Written.CREATED
-        self._comment = self._api.update_comment(first, body)
+        self._comment = self._update(first, body)
         self._remove(others)
         return Written.UPDATED
+
+    def _update(self, comment: Comment, body: str) -> Comment:
+        return self._api.update_comment(comment, body, again=self._look)
+
+    def _look(self) -> tuple[Comment | None, list[Comment]]:
+        """As `_find`; raises `_SupersededError` where a newer run has written."""
+        found = self._find()
+        if self.superseded_by is not None:
+            raise _SupersededError
+        return found
 
     def _find(self) -> tuple[Comment | None, list[Comment]]:
         """Our oldest comment and the others of ours, over all pages, looked up anew each time.

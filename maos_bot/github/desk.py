@@ -62,7 +62,7 @@ class Desk:
         return self._client.call(f"read pull request #{self._number}", read)
 
     def permission(self, login: str) -> Permission:
-        """What the API says `login` may do here; `unknown` where it refuses to say."""
+        """What the API says `login` may do here; raises `GitHubError` where it doesn't say."""
         if login not in self._permissions:
             self._permissions[login] = self._ask(login) if len(self._permissions) < MOST_ACCOUNTS else _UNKNOWN
         return self._permissions[login]
@@ -139,7 +139,9 @@ class Desk:
         try:
             return self._client.call(f"ask what {login} may do", read)
         except GitHubError as error:
-            return Permission.NONE if error.status == 404 else _UNKNOWN
+            if error.status == 404:  # no such account, any more
+                return Permission.NONE
+            raise
 
 
 _UNKNOWN: Final = Permission.UNKNOWN

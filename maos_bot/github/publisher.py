@@ -34,6 +34,11 @@ SHORT_COMMENT_BYTES: Final = 8_000  # of a comment that GitHub refused at its fu
 CHECK_BYTES: Final = 60_000  # of each text of the run's check: notes come after it
 ANNOTATIONS_A_TASK: Final = 250  # five writes
 ANNOTATIONS_OF_A_RUN: Final = 1_000
+STRANGERS_PREFIX: Final = "reported: "
+STRANGERS_NOTE: Final = "*As told by the pull request's own run, whose workflow it may have changed.*\n\n"
+SETTLE_S: Final = 1.0  # after the comment's last word, before it is looked for again
+_LOOKS: Final = 3  # whether it still stands
+_LATEST_S: Final = 1e14
 _JOIN_S: Final = 0.5  # between two looks at how much time is left
 _REQUEST_S: Final = 30.0
 _UNSURE_WRITES: Final = 3  # of the last comment, whose answer never came
@@ -57,6 +62,7 @@ class _Surface:
 
     def __init__(self, *, on: bool) -> None:
         self.on = on
+        self.failed = False
         self.not_before = 0.0
 
     def open(self, *, closing: bool) -> bool:
@@ -67,6 +73,8 @@ class Publisher:
     """Keeps GitHub up to date with one run. `add` from any one thread, then `close` once.
 
     `comment` and `checks` choose what is posted; a comment needs `trigger.pull_request`, checks need `trigger.sha`.
+    `recreate` makes a new comment for each run instead of changing the last one's. `told_by_stranger` says that the
+    events come from a run that had no rights here.
     """
 
     def __init__(
@@ -76,27 +84,38 @@ class Publisher:
         *,
         workflow_run: WorkflowRun,
         comment: bool = True,
+        recreate: bool = False,
         checks: bool = True,
         comment_every_s: float = COMMENT_EVERY_S,
+        settle_s: float = SETTLE_S,
         dismissed: Callable[[], frozenset[str]] | None = None,
+        told_by_stranger: bool = False,
     ) -> None:
         self._trigger = trigger
         self._api = api
         self._workflow_run = workflow_run
         self._comment_every_s = comment_every_s
         self._builder = ReportBuilder()
-        self._board = CheckBoard(trigger=trigger)
+        # A check by any name would pass for one that a branch's rules require.
+        self._board = CheckBoard(trigger=trigger, prefix=STRANGERS_PREFIX if told_by_stranger else "")
+        self._note = STRANGERS_NOTE if told_by_stranger else ""
         self._sticky: StickyComment | None = None
+        self._recreate = recreate
         self._dismissed = dismissed
         self._standing: Standing | None = None  # unknown until it was asked for
         self._more: tuple[Finding, ...] = ()
-        self._comment_bytes = COMMENT_BYTES - MARKER_BYTES - KNOWN_BYTES
+        self._comment_bytes = COMMENT_BYTES - MARKER_BYTES - KNOWN_BYTES - len(self._note)
         self._comment = _Surface(on=comment and trigger.pull_request is not None)
         self._checks = _Surface(on=checks and bool(trigger.sha))
         self._next_comment_at = 0.0
         self._commented = 0  # how many events worth a look the last comment knew
         self._final_comment = False
         self._unsure_writes = 0
+        self._settle_s = settle_s
+        self._looks = 0
+        self._last_text = ""
+        self._ended: RunReport | None = None
+        self._last_written_at = 0.0
         self._written: dict[Written, int] = {}
         self._check_writes = 0
         self._problems: dict[str, str] = {}  # what isn't as it should be, and why: gone when it is mended
@@ -164,9 +183,7 @@ class Publisher:
         with self._changed:
             closing = self._deadline is not None
             self._told = self._seen
-            report = self._builder.report(now=time.time()) if self._builder.run_id else None
-            if report is not None and self._more:
-                report = replace(report, more_findings=self._more)
+            report = self._report()
         if report is None:
             if not closing:
                 self._wait(None)
@@ -177,12 +194,27 @@ class Publisher:
         if self._write_one(report, closing=closing):
             return True
         if closing:
+            if not self._settled():
+                return True
             self._count_unposted(report)
             return False
         self._rest()
         waiting = self._comment.on and self._told > self._commented
         self._wait(max(0.0, self._next_comment_at - time.monotonic()) if waiting else None)
         return True
+
+    def _report(self) -> RunReport | None:
+        """The run as it is now; one that has ended is put together once, as that takes a while where it is large."""
+        if self._ended is not None:
+            return self._ended
+        if not self._builder.run_id:
+            return None
+        report = self._builder.report(now=time.time())
+        if self._more:
+            report = replace(report, more_findings=self._more)
+        if self._deadline is not None and not report.running:
+            self._ended = report
+        return report
 
     def _rest(self) -> None:
         """Let a moment pass, so that a storm of events isn't a storm of reports; the end of the run cuts it short."""
@@ -194,18 +226,29 @@ class Publisher:
             self._changed.wait_for(lambda: self._seen > self._told or self._deadline is not None, seconds)
 
     def _write_one(self, report: RunReport, *, closing: bool) -> bool:
-        """The most useful write that is due: the run's check, the comment, tasks' checks; the run's conclusion last."""
-        if self._checks.open(closing=closing) and self._check(self._board.next_run(report, self._run_text(report))):
+        """The most useful write that is due: the run's check, the comment, tasks' checks; the run's conclusion last.
+
+        A comment that failed comes after the checks at the end: what hangs must not take the time of what works.
+        """
+        checks = self._checks.open(closing=closing)
+        if checks and self._check(self._board.next_run(report, self._run_text)):
             return True
-        if self._comment_is_due(closing=closing):
+        late = closing and self._comment.failed
+        if not late and self._comment_is_due(closing=closing):
             self._write_comment(report, closing=closing)
             return True
-        if not self._checks.open(closing=closing):
-            return False
+        if checks and self._write_check(report, closing=closing):
+            return True
+        if late and self._comment_is_due(closing=closing):
+            self._write_comment(report, closing=closing)
+            return True
+        return False
+
+    def _write_check(self, report: RunReport, *, closing: bool) -> bool:
         text_of = partial(self._task_text, report)
         if self._check(self._board.next_task(report, text_of, closing=closing, begun=self._hurried is not None)):
             return True
-        return closing and self._check(self._board.next_run(report, self._end_text(report), closing=True))
+        return closing and self._check(self._board.next_run(report, self._end_text, closing=True))
 
     def _check(self, step: Step | None) -> bool:
         if step is None:
@@ -242,7 +285,9 @@ class Publisher:
         self._sticky.written_by(self._board.app)
         try:
             standing = self._look_back(self._sticky)
-            written = self._sticky.write(self._comment_text(report, standing))
+            self._last_text = self._comment_text(report, standing)
+            written = self._sticky.write(self._last_text)
+            self._last_written_at = time.monotonic()
         except GitHubError as error:
             self._problem("comment", str(error))
             self._after_failure(self._comment, error)
@@ -255,10 +300,28 @@ class Publisher:
         if self._comment_bytes > SHORT_COMMENT_BYTES:
             self._mended("comment")
         self._written[written] = self._written.get(written, 0) + 1
-        newer = self._sticky.superseded_by
+        self._give_way(self._sticky)
+
+    def _give_way(self, sticky: StickyComment) -> None:
+        newer = sticky.superseded_by
         if newer is not None:
             self._comment.on = False
             self._problem("comment", f"left as a newer run wrote it (run {newer.number or '?'} on {newer.sha[:7]})")
+
+    def _settled(self) -> bool:
+        """Whether the comment's last word stands; where an older run has written over it, it is to be written again."""
+        sticky = self._sticky
+        if sticky is None or not (self._comment.on and self._final_comment) or self._hurried or self._looks >= _LOOKS:
+            return True
+        self._looks += 1
+        time.sleep(max(0.0, min(self._last_written_at + self._settle_s, self._deadline or 0.0) - time.monotonic()))
+        try:
+            stands = sticky.stands(self._last_text)
+        except GitHubError:  # it was written: whether it was written over since is all that isn't known
+            return True
+        self._give_way(sticky)
+        self._final_comment = stands
+        return stands
 
     def _look_back(self, sticky: StickyComment) -> Standing:
         """What was known of findings before this run's first write; asked once."""
@@ -284,7 +347,7 @@ class Publisher:
         """The comment without its marker (`StickyComment` puts it in front): known findings, then the report."""
         now = standing.before if report.running else frozenset(finding.id for finding in report.findings)
         text = markdown.comment(report, marker="", limit_bytes=self._comment_bytes, standing=standing).text
-        return f"{Known(before=standing.before, now=now)}\n{text}"
+        return f"{Known(before=standing.before, now=now)}\n{self._note}{text}"
 
     def _run_text(self, report: RunReport) -> CheckText:
         said = markdown.run_check_output(report, limit_bytes=CHECK_BYTES, standing=self._standing)
@@ -304,12 +367,14 @@ class Publisher:
             key=self._workflow_run.key or "0",
             number=self._workflow_run.number,
             attempt=self._workflow_run.attempt,
-            at=int((report.started_at or 0.0) * 1000),
+            at=_milliseconds(report.started_at),
             sha=self._trigger.sha,
         )
-        return StickyComment(self._api, pull_request=self._trigger.pull_request or 0, marker=marker)
+        number = self._trigger.pull_request or 0
+        return StickyComment(self._api, pull_request=number, marker=marker, recreate=self._recreate)
 
     def _after_failure(self, surface: _Surface, error: GitHubError) -> None:
+        surface.failed = True
         if error.status in _FINAL:
             surface.on = False
         surface.not_before = time.monotonic() + _RETRY_AFTER_S
@@ -367,6 +432,11 @@ def _annotations(findings: Sequence[Finding], most: int) -> tuple[Annotation, ..
         )
         for each in findings[:most]
     )
+
+
+def _milliseconds(at: float | None) -> int:
+    """An instant as a marker can hold it; a stranger's stream may give any number."""
+    return int(at * 1000) if at is not None and 0.0 < at < _LATEST_S else 0
 
 
 def _running_title(report: RunReport) -> str:

@@ -6,6 +6,7 @@ only if GitHub agrees, and every text is rendered like any other output of a tas
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -21,6 +22,7 @@ from maos_bot.store.codec import from_lines
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_EVENTS: Final = 500_000
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 
 
 def read_stored(path: Path) -> Sequence[RunEvent]:
@@ -36,6 +38,8 @@ def read_stored(path: Path) -> Sequence[RunEvent]:
         raise ConfigError(f"{path} can't be read as events: {error}") from error
     if not events or len(events) > MAX_EVENTS:
         raise ConfigError(f"{path} holds {'too many' if events else 'no'} events")
+    if not _RUN_ID.fullmatch(str(events[0].run_id)):
+        raise ConfigError(f"{path} names a run by what is no id", hint="files are named after it")
     return events
 
 

@@ -37,10 +37,11 @@ _ATTENTION: Final = {
 }
 
 
-def heading(report: RunReport) -> str:
-    """The state, the name and the outcome: what is read when nothing else is."""
+def heading(report: RunReport, *, found: int = 0) -> str:
+    """The state, the name and the outcome, with how much was `found`: what is read when nothing else is."""
     name = inline(report.name or report.spec_path or "maos", limit=100)
-    return f"### {words.STATUS_ICONS[report.status]} {name}: {words.headline(report)}"
+    said = f"{words.headline(report)}, {words.number(found, 'finding')}" if found else words.headline(report)
+    return f"### {words.STATUS_ICONS[report.status]} {name}: {said}"
 
 
 def outcome(report: RunReport) -> str:
@@ -268,9 +269,8 @@ def _figures(report: RunReport) -> str:
     if not any(task.ran or task.saved_s is not None for task in report.tasks.values()):
         return f"{words.duration(report.wall_s)}" if report.tasks else ""
     text = f"**{words.duration(report.wall_s)}**"
-    if report.speedup is not None:
-        text += f" instead of {words.duration(report.sequential_s)} one after the other"
-        text += f" ({words.times(report.speedup)} as fast)"
+    if instead := words.instead(report):
+        text += f" instead of {instead}"
     if report.saved_s is not None:
         text += f" · {words.duration(report.saved_s)} saved by the cache"
     predicted = words.predicted(report)
@@ -282,8 +282,8 @@ def _figures(report: RunReport) -> str:
 
 def _predicted(report: RunReport) -> str:
     text = f"{words.duration(report.wall_s)}{' so far' if report.running else ''}"
-    if report.speedup is not None:
-        text += f", {words.duration(report.sequential_s)} one after the other ({words.times(report.speedup)} as fast)"
+    if instead := words.instead(report):
+        text += f", {instead}"
     predicted = report.predicted.get("makespan_s")
     if predicted is None:
         return text

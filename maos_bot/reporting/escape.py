@@ -1,8 +1,9 @@
 """Text from users and their programs made harmless for GitHub's markdown and its runners' logs (pure).
 
 Task names, reasons, branches and output are not ours: shown, they must not mention people, link, embed pictures, open
-tags, break a table or a fence, or pass for one of our hidden markers. GitHub looks for mentions, references and URLs
-after rendering, when entities are characters again; so those get a zero-width space inside, all else an entity.
+tags, break a table or a fence, command a bot, or pass for one of our hidden markers. GitHub looks for mentions,
+references and URLs after rendering, when entities are characters again; so those get a zero-width space inside, all
+else an entity.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import string
 from typing import Final
+from unicodedata import normalize
 from urllib.parse import quote, urlsplit
 
 _GAP: Final = "&#8203;"  # a zero-width space
@@ -29,12 +31,14 @@ _INVISIBLE_BUT_ESCAPE: Final = re.compile(_INVISIBLE.pattern.replace("\x0b-\x1f"
 _SPACES: Final = re.compile(r"\s+")
 _SPECIAL: Final = re.compile(
     r"(?P<mention>@)"
+    r"|(?P<slash>\A/(?=\w))"
     r"|(?P<reference>\#(?=\d)|\bGH-(?=\d))"
     r"|(?P<url>:(?=//)|\bwww\.)"
     r"|(?P<entity>[&<>|\\`*~\[\]$\"]|(?<![^\W_])_|_(?![^\W_]))",
     re.IGNORECASE,
 )
 _LONGEST_FENCE: Final = 32
+_SLASH: Final = re.compile(r"^([^\S\n]*/)(?=[A-Za-z][\w-]*(?:\s|\Z))", re.MULTILINE)  # a bot's command, not a path
 # What a runner takes for a command: `##[` anywhere, `::` where a line begins, blanks apart (runner `ActionCommand.cs`).
 _COMMAND: Final = re.compile(r"##(?=\[)|(?:^|(?<=[\r\n]))[^\S\r\n]*:(?=:)")
 
@@ -57,6 +61,8 @@ def clean(text: str, *, keep_colour: bool = False) -> str:
 def one_line(text: str, *, limit: int = 200) -> str:
     """`text` cleaned, on one line, at most `limit` characters long (an ellipsis shows a cut)."""
     flat = _SPACES.sub(" ", clean(text)).strip()
+    if not flat.isascii():
+        flat = normalize("NFC", flat)
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
 
 
@@ -86,6 +92,7 @@ def code(text: str, *, limit: int = 200) -> str:
 def fenced(text: str, *, language: str = "text") -> str:
     """`text` as a code block whose fence is longer than any like run in it, and never longer than 32 characters."""
     safe = clean(text).replace("<!--", "<!\u200b--").strip("\n")
+    safe = _SLASH.sub(lambda found: f"{found[1]}\u200b", safe)
     mark = min("`~", key=lambda each: _longest_run(each, safe))
     if _longest_run(mark, safe) >= _LONGEST_FENCE:
         safe = re.sub(f"{mark}{{{_LONGEST_FENCE - 1}}}", lambda found: found.group() + "\u200b", safe)

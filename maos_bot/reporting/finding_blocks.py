@@ -46,12 +46,12 @@ def _counts(report: RunReport, standing: Standing, listed: Sequence[Finding]) ->
 
 
 def _table(rows: Sequence[Finding], standing: Standing) -> str:
-    lines = ["| | Where | What | Id |", "|:--|:--|:--|:--|"]
+    lines = ["| | Finding | Id to dismiss |", "|:--|:--|:--|"]
     for each in rows:
         state = standing.state(each)
-        mark = f"**{state}** {each.severity}" if state == "new" else each.severity
+        mark = f"**{state}**&nbsp;{each.severity}" if state == "new" else each.severity
         what = inline(f"{each.title}: {each.message}" if each.title else each.message, limit=_MESSAGE)
         if each.suggestion:
             what += f"<br>Suggested: {inline(each.suggestion, limit=_MESSAGE)}"
-        lines.append(f"| {mark} | {code(f'{each.path}:{each.line}', limit=200)} | {what} | {code(each.id)} |")
+        lines.append(f"| {mark} | {code(f'{each.path}:{each.line}', limit=200)}<br>{what} | {code(each.id)} |")
     return "\n".join(lines)

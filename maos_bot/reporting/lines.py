@@ -98,8 +98,8 @@ def final_lines(report: RunReport) -> list[str]:
 def times_line(report: RunReport) -> str:
     """Wall time against one after the other, the prediction and the bound."""
     text = words.duration(report.wall_s) + (" so far" if report.running else "")
-    if report.speedup is not None:
-        text += f", {words.duration(report.sequential_s)} one after the other ({words.times(report.speedup)} as fast)"
+    if instead := words.instead(report):
+        text += f", {instead}"
     predicted = words.predicted(report)
     if not predicted:
         return text

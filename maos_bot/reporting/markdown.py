@@ -87,7 +87,7 @@ def comment(
     links = links or Links(workflow_run=report.trigger.url)
     parts = [
         Block(text=marker),
-        Block(text=blocks.heading(report)),
+        Block(text=blocks.heading(report, found=_found(report, standing))),
         Block(text=blocks.outcome(report)),
         *(Block(text=text, importance=90 - min(place, 9)) for place, text in enumerate(blocks.tables(report))),
         *_findings(report, standing),
@@ -110,7 +110,7 @@ def summary(
     """The job summary: all of the comment and more, with the graph and the schedule as pictures."""
     links = links or Links(workflow_run=report.trigger.url)
     parts = [
-        Block(text=blocks.heading(report)),
+        Block(text=blocks.heading(report, found=_found(report, standing))),
         Block(text=blocks.outcome(report)),
         *(Block(text=text, importance=90 - min(place, 9)) for place, text in enumerate(blocks.tables(report))),
         *_findings(report, standing),
@@ -207,6 +207,10 @@ def fit(parts: Iterable[Block], *, footer: str, limit_bytes: int, rest_at: str) 
     if len(text.encode()) > limit_bytes:
         text = first_bytes(text, limit_bytes).rpartition("\n")[0]
     return Rendered(text=text, left=left_out)
+
+
+def _found(report: RunReport, standing: Standing | None) -> int:
+    return len((standing or Standing()).open(report.findings))
 
 
 def _findings(report: RunReport, standing: Standing | None) -> list[Block]:

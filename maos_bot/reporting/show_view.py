@@ -26,6 +26,7 @@ _STATUS_COLOURS: Final = {
     "over_budget": "yellow",
     "running": "blue",
     "lost": "yellow",
+    "died": "red",
 }
 
 
@@ -145,7 +146,7 @@ def print_history(rows: Iterable[HistoryRow], *, console: Console | None = None)
     for name in ("took", "one by one", "speedup"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        speedup = row.sequential_s / row.wall_s if row.sequential_s and row.wall_s and row.status != "running" else None
+        speedup = row.sequential_s / row.wall_s if row.sequential_s and row.wall_s else None
         style = _STATUS_COLOURS.get(row.status, "")
         table.add_row(
             Text(_status_mark(row.status), style=style),
@@ -214,4 +215,4 @@ def _status_mark(status: str) -> str:
     try:
         return MARKS[TaskState(status)]
     except ValueError:
-        return "?" if status == "lost" else "■"
+        return "?" if status == "lost" else "✗" if status == "died" else "■"

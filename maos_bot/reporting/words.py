@@ -12,6 +12,8 @@ from maos_bot.model import RunStatus, TaskState, Usage
 from maos_bot.reporting.view import PathStep, RunReport, TaskReport
 
 UNKNOWN: Final = "—"
+LEAST_SPEEDUP: Final = 1.05  # below it nothing is said of being faster
+_CUT_SHORT: Final = frozenset({RunStatus.CANCELLED, RunStatus.OVER_BUDGET})  # what wasn't run would have taken time too
 NOTICEABLE_S: Final = 0.05  # waits below this aren't worth a word
 
 STATE_WORDS: Final = {
@@ -118,11 +120,14 @@ def waited(task: TaskReport) -> str:
 def why(task: TaskReport) -> str:
     """Why it ended as it did, with the exit code where that isn't said already."""
     code = f"exit code {task.exit_code}" if task.exit_code is not None else ""
-    if not task.reason:
+    reason = task.reason
+    for state, shown in STATE_WORDS.items():  # the engine names states as programs know them
+        reason = reason.replace(f"({state})", f"({shown})")
+    if not reason:
         return code if task.failed else ""
-    if not code or not task.failed or not task.exit_code or code in task.reason:
-        return task.reason
-    return f"{task.reason} ({code})"
+    if not code or not task.failed or not task.exit_code or code in reason:
+        return reason
+    return f"{reason} ({code})"
 
 
 def elapsed(report: RunReport, task: TaskReport) -> float | None:
@@ -179,6 +184,13 @@ def _all_well(report: RunReport, total: str) -> str:
         text = f"all {total} succeeded" if len(report.tasks) != 1 else "1 task succeeded"
         return f"{text} ({counts[TaskState.CACHED]:,} from cache)" if TaskState.CACHED in counts else text
     return f"{counts.get(TaskState.SUCCEEDED, 0):,} of {total} succeeded, {tally(report, skip=TaskState.SUCCEEDED)}"
+
+
+def instead(report: RunReport) -> str:
+    """What the same tasks take one after the other, where that says something: `1 m 09 s one after the other (...)`."""
+    if report.speedup is None or report.speedup < LEAST_SPEEDUP or report.status in _CUT_SHORT:
+        return ""
+    return f"{duration(report.sequential_s)} one after the other ({times(report.speedup)} as fast)"
 
 
 def step_wait(step: PathStep) -> str:

@@ -22,7 +22,9 @@ def load_spec(path: Path) -> Spec:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"there is no task spec at {name}", hint="`maos init` writes one") from None
+        usual = path.name.startswith(".maos.")
+        hint = "`maos init` writes one" if usual else "check the name, or leave it out to take .maos.yml"
+        raise ConfigError(f"there is no task spec at {name}", hint=hint) from None
     except IsADirectoryError:
         raise ConfigError(f"{name} is a directory", hint="name the spec file in it") from None
     except OSError as error:

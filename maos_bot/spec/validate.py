@@ -180,7 +180,9 @@ class _Validator:
 
     def _object(self, schema: dict[str, Any], node: Node, path: NodePath) -> Any:
         if not isinstance(node.parts, dict):
-            return self._wrong(node, path, f"wants keys and values, not {_kind(node)}")
+            bare = node.data is not None and len(path) == 2 and path[0] in {"tasks", "setup"}
+            hint = f"write `{{run: {shorten(node.data)}}}`" if bare else ""
+            return self._wrong(node, path, f"wants keys and values, not {_kind(node)}", hint)
         known: dict[str, Any] = schema.get("properties", {})
         others = schema.get("additionalProperties")
         names = schema.get("propertyNames", {}).get("pattern")

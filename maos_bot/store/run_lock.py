@@ -59,6 +59,21 @@ class RunLock:
         os.close(fd)
 
 
+def has_died(database: Path, run_id: str) -> bool:
+    """Whether a run of this machine that hasn't ended is no longer going on: its lock is there, and nobody holds it."""
+    try:
+        fd = os.open(lock_path(database, run_id), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # it ran elsewhere, or has ended
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
 def lock_path(database: Path, run_id: str) -> Path:
     """Where the lock of a run lies."""
     return database.with_name(database.name + ".runs") / run_id

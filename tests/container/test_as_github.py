@@ -18,6 +18,7 @@ from tests.container.runner import RUNNER_UID, TOKEN, Ended, Runner
 from tests.e2e.events import PULL_REQUEST, comment_event, git, pull_request
 from tests.e2e.github_api import PARTS
 from tests.e2e.github_stand_in import GitHubStandIn
+from tests.e2e.mock_models import asked, mock_models, tool
 
 SPEC = """\
 version: 1
@@ -157,6 +158,39 @@ def test_a_comments_command_runs_the_heads_code_by_the_bases_spec(
     assert not (runner.workspace / "evil.txt").exists()
     assert {run["head_sha"] for run in github.checks} == {head}
     assert stored(runner) == ("succeeded", "issue_comment")
+    assert of_root(runner) == []
+
+
+AGENT = """\
+version: 1
+name: Pull request
+budget: {usd: 1}
+tasks:
+  words: {agent: "Write the words into words.txt.", writes: [words.txt]}
+"""
+KEY = "sk-ant-test-0123456789"
+
+
+def test_an_agents_task_asks_the_model_provider_and_leaves_a_patch(
+    runner: Runner, github: GitHubStandIn, tmp_path: Path
+) -> None:
+    fixtures = [
+        tool("Task words:", 0, "write", path="words.txt", text="fine words\n"),
+        tool("Task words:", 1, "finish", summary="written"),
+    ]
+    runner.check_out(source(tmp_path, AGENT))
+    sha = git(tmp_path / "source", "rev-parse", "HEAD")
+    with mock_models(tmp_path / "mock", fixtures) as url:
+        keys = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": url}
+        ended = runner.run("pull_request", event_of(sha), env=keys)
+        assert asked(url)
+    assert ended.code == 0, show(ended)
+    assert float(ended.outputs["cost-usd"]) > 0
+    assert int(ended.outputs["tokens"]) > 0
+    assert "+fine words" in (runner.workspace / ended.outputs["patch"]).read_text()
+    assert conclusions(github) == ["success", "success"]
+    assert "words" in github.comments[0]["body"]
+    assert KEY not in ended.said + ended.summary
     assert of_root(runner) == []
 
 

@@ -70,13 +70,16 @@ class Repository:
     head: str
 
 
-def repository(folder: Path, *, head_files: dict[str, str] | None = None) -> Repository:
+def repository(
+    folder: Path, *, head_files: dict[str, str] | None = None, base_files: dict[str, str] | None = None
+) -> Repository:
     """An origin with a base and a head commit on it, and a workspace at the base."""
     origin, work = folder / "origin", folder / "work"
     origin.mkdir()
     git(origin, "init", "-q")
-    (origin / ".maos.yml").write_text(SPEC, encoding="utf-8")
-    (origin / "code.txt").write_text("the base's code\n", encoding="utf-8")
+    for name, text in {".maos.yml": SPEC, "code.txt": "the base's code\n", **(base_files or {})}.items():
+        (origin / name).parent.mkdir(parents=True, exist_ok=True)
+        (origin / name).write_text(text, encoding="utf-8")
     git(origin, "add", ".")
     git(origin, "commit", "-q", "-m", "base")
     base = git(origin, "rev-parse", "HEAD")
@@ -104,11 +107,21 @@ def act_inside(
     **inputs: str,
 ) -> Acted:
     """Run the action in this process; `inputs` are its inputs, with `_` for `-`."""
+    code = main(environment(github, folder, event, payload, sha=sha, **inputs))
+    said = capfd.readouterr()
+    summary = (folder.parent / "summary.md").read_text(encoding="utf-8")
+    return Acted(code=code, out=said.out, err=said.err, summary=summary)
+
+
+def environment(
+    github: GitHubStandIn, folder: Path, event: str, payload: object, *, sha: str = "c" * 40, **inputs: str
+) -> dict[str, str]:
+    """What the runner gives the action, with its files beside `folder`."""
     files = folder.parent
     (files / "event.json").write_text(json.dumps(payload), encoding="utf-8")
     (files / "summary.md").write_text("", encoding="utf-8")
     (files / "output").write_text("", encoding="utf-8")
-    env = {
+    return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "GITHUB_ACTIONS": "true",
         "GITHUB_EVENT_NAME": event,
@@ -128,6 +141,3 @@ def act_inside(
         "MAOS_RETRY_PAUSE_S": "0.01",
         **{f"INPUT_{name.upper().replace('_', '-')}": value for name, value in inputs.items()},
     }
-    code = main(env)
-    said = capfd.readouterr()
-    return Acted(code=code, out=said.out, err=said.err, summary=(files / "summary.md").read_text(encoding="utf-8"))

@@ -8,9 +8,13 @@ or an answer of ours that it doesn't know, fails the test that had it.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import re
+import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,17 +43,24 @@ class Trouble:
     headers: Mapping[str, str] = field(default_factory=dict)
     done: bool = False
     cut: bool = False
+    drips_s: float = 0.0  # the answer comes byte by byte, for so long
+    late_s: float = 0.0  # before anything else happens
+    always: bool = False  # to each such request, not to one
 
 
 class GitHubStandIn:
     """Start it as a context manager; `requests` has every method and path, `refuse` answers writes with a status."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, prefix: str = "", tls: ssl.SSLContext | None = None) -> None:
+        self.prefix = prefix
+        self._numbers = itertools.count(1)
         self.comments: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.annotations: dict[int, list[dict[str, Any]]] = {}  # by check run; GitHub appends
         self.history: list[tuple[str, str]] = []  # name of a check, its status or conclusion, as written
         self.requests: list[tuple[str, str]] = []
+        self.sent_at: list[tuple[float, float, str]] = []  # begin and end of each request, and its method
+        self.unchanged = 0  # answers that were "304 Not Modified"
         self.faults: list[str] = []  # what GitHub's description finds wrong, in requests and in answers
         self.refuse: int | None = None
         self.pull: dict[str, Any] = {}  # the pull request, where a test needs one
@@ -65,7 +76,10 @@ class GitHubStandIn:
             github = stand_in
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}{prefix}"
 
     def __enter__(self) -> GitHubStandIn:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -81,21 +95,28 @@ class GitHubStandIn:
         """Add a comment that isn't the action's."""
         self.comments.append(self._comment(body, login, kind))
 
+    def forget_checks(self) -> None:
+        """Forget the check runs of an earlier push, but not the comment."""
+        self.checks.clear()
+        self.annotations.clear()
+
     def trouble(self, method: str, target: str) -> Trouble | None:
         """The trouble that is due for a request; it is used up."""
         for trouble in self.troubles:
-            if trouble.method == method and urlsplit(target).path.endswith(trouble.ending):
-                self.troubles.remove(trouble)
+            if trouble.method == method and _ends(urlsplit(target).path, trouble.ending):
+                if not trouble.always:
+                    self.troubles.remove(trouble)
                 return trouble
         return None
 
     def _comment(self, body: str, login: str, kind: str) -> dict[str, Any]:
-        number = len(self.comments) + 1
+        number = next(self._numbers)
         return {
             "id": number,
             "url": f"{self.url}/repos/{REPOSITORY}/issues/comments/{number}",
             "html_url": f"https://github.com/{REPOSITORY}/pull/2#issuecomment-{number}",
             "body": body,
+            "performed_via_github_app": None,
             "user": {"login": login, "type": kind, "id": 41898282, "url": f"{self.url}/users/{login}"},
             "created_at": "2026-11-23T00:00:00Z",
             "updated_at": "2026-11-23T00:00:00Z",
@@ -109,6 +130,9 @@ class GitHubStandIn:
         query = parse_qs(urlsplit(target).query)
         if method != "GET" and self.refuse is not None:
             return self.refuse, {"message": "Resource not accessible by integration"}, None
+        if path == "/rate_limit":
+            core = {"limit": 1000, "remaining": 990, "used": 10, "reset": 1_767_225_600}
+            return 200, {"resources": {"core": core}, "rate": core}, None
         if path == "":
             return 200, {"full_name": REPOSITORY, "url": f"{self.url}/repos/{REPOSITORY}", "id": 1}, None
         if re.fullmatch(r"/issues/\d+", path):
@@ -194,6 +218,11 @@ class GitHubStandIn:
         return status, run, None
 
 
+def _ends(path: str, ending: str) -> bool:
+    """Whether a path ends so; an ending in a slash stands for any one number after it."""
+    return bool(re.search(rf"{re.escape(ending)}\d+\Z", path)) if ending.endswith("/") else path.endswith(ending)
+
+
 class _Handler(BaseHTTPRequestHandler):
     github: GitHubStandIn
     protocol_version = "HTTP/1.1"
@@ -202,6 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         sent = self.rfile.read(length)
+        began = time.monotonic()
+        self.path = self.path.removeprefix(self.github.prefix)
         self.github.requests.append((self.command, self.path))
         if self.github.slow_s and self.github.stopped.wait(self.github.slow_s):
             self.close_connection = True
@@ -210,11 +241,17 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(sent or b"{}")
         headers = {"Content-Type": "application/json"}
         trouble = self.github.trouble(self.command, self.path)
+        if trouble is not None and trouble.late_s:
+            self.github.stopped.wait(trouble.late_s)
+            trouble = None if trouble.status == 200 else trouble
         if trouble is None or trouble.done:
             status, value, total = self.github.answer(self.command, self.path, body)
         if trouble is not None:
             if trouble.cut:
                 self.close_connection = True
+                return
+            if trouble.drips_s:
+                self._drip(trouble.drips_s)
                 return
             status, value, total = trouble.status, {"message": trouble.said}, None
             headers |= trouble.headers
@@ -226,13 +263,33 @@ class _Handler(BaseHTTPRequestHandler):
                 path = urlsplit(self.path).path
                 headers["Link"] = f'<{self.github.url}{path}?per_page={size}&page={page + 1}>; rel="next"'
         content = b"" if value is None else json.dumps(value).encode()
-        self.github.faults += answer_faults(self.command, self.path, status, content)
+        if self.command == "GET" and status == 200:
+            headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+            if self.headers.get("If-None-Match") == headers["ETag"]:
+                status, content = 304, b""
+                self.github.unchanged += 1
+        if status not in (301, 302, 304, 307, 308):
+            self.github.faults += answer_faults(self.command, self.path, status, content)
         self.send_response(status)
         for name, text in headers.items():
             self.send_header(name, text)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+        self.github.sent_at.append((began, time.monotonic(), self.command))
+
+    def _drip(self, seconds: float) -> None:
+        """An answer that never stops coming, and never comes."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self.github.stopped.wait(0.05):
+            try:
+                self.wfile.write(b" ")
+            except OSError:
+                return
 
     do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server's names
 

@@ -20,11 +20,13 @@ def take(folder: Path) -> None:
     now = time.time()
     history = make_history(now=now)
     run = f"runs/{history[-2][0].run_id}"
+    review = f"{run}/tasks/review"
     shots = (
         ("dashboard-runs-light", "", WIDE, "light"),
         ("dashboard-runs-dark", "", WIDE, "dark"),
-        ("dashboard-run-light", run, (WIDE[0], 1450), "light"),
-        ("dashboard-run-dark", run, (WIDE[0], 1450), "dark"),
+        ("dashboard-run-light", run, (WIDE[0], 1945), "light"),
+        ("dashboard-run-dark", run, (WIDE[0], 1945), "dark"),
+        ("dashboard-agent-light", review, (WIDE[0], 1245), "light"),
         ("dashboard-phone-light", run, (PHONE[0], 1500), "light"),
         ("dashboard-phone-dark", "", (PHONE[0], 1500), "dark"),
     )

@@ -22,7 +22,7 @@ def trigger_of(sha: str = SHA) -> Trigger:
     return Trigger(event="pull_request", repository=REPOSITORY, sha=sha, pull_request=2, ref="topic")
 
 
-def client_of(github: GitHubStandIn, *, patience_s: float = 60.0, timeout_s: int = 20) -> GitHubClient:
+def client_of(github: GitHubStandIn, *, patience_s: float = 60.0, timeout_s: float = 20.0) -> GitHubClient:
     return GitHubClient(
         token="ghs_0123456789",
         repository=REPOSITORY,
@@ -34,12 +34,15 @@ def client_of(github: GitHubStandIn, *, patience_s: float = 60.0, timeout_s: int
     )
 
 
-def publisher_of(github: GitHubStandIn, *, number: int = 1, sha: str = SHA, **options: float) -> Publisher:
+def publisher_of(
+    github: GitHubStandIn, *, number: int = 1, sha: str = SHA, settle_s: float = 0.0, **options: float
+) -> Publisher:
     return Publisher(
         trigger_of(sha),
-        client_of(github, **options),  # type: ignore[arg-type]
+        client_of(github, **options),
         workflow_run=WorkflowRun(id="1", number=number, attempt=1, key="0123456789ab"),
         comment_every_s=0.05,
+        settle_s=settle_s,
     )
 
 

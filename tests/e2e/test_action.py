@@ -33,7 +33,15 @@ def github() -> Iterator[GitHubStandIn]:
         yield stand_in
 
 
-def act(github: GitHubStandIn, folder: Path, payload: dict[str, Any], *, number: int = 1, spec: str = SPEC) -> Any:
+def act(
+    github: GitHubStandIn,
+    folder: Path,
+    payload: dict[str, Any],
+    *,
+    number: int = 1,
+    spec: str = SPEC,
+    comment: str = "",
+) -> Any:
     """Run the action in `folder`; returns the finished process."""
     (folder / ".maos.yml").write_text(spec, encoding="utf-8")
     (folder / "event.json").write_text(json.dumps(payload), encoding="utf-8")
@@ -52,6 +60,7 @@ def act(github: GitHubStandIn, folder: Path, payload: dict[str, Any], *, number:
         "GITHUB_RUN_ATTEMPT": "1",
         "GITHUB_WORKFLOW": "CI",
         "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
+        "INPUT_COMMENT": comment,
         "MAOS_WRITE_PAUSE_S": "0.01",
         "MAOS_RETRY_PAUSE_S": "0.01",
     }
@@ -127,3 +136,40 @@ def test_output_of_a_task_cant_issue_workflow_commands(github: GitHubStandIn, tm
     assert opened
     token = lines[opened[-1]].removeprefix("::stop-commands::")
     assert f"::{token}::" in lines[position:]
+
+
+@pytest.mark.parametrize(("given", "count"), [("update", 1), ("true", 1), ("recreate", 1), ("off", 0), ("false", 0)])
+def test_the_comment_input(github: GitHubStandIn, tmp_path: Path, given: str, count: int) -> None:
+    spec = "version: 1\ntasks:\n  lint: {run: 'true'}\n"
+    done = act(github, tmp_path, PAYLOADS[0], spec=spec, comment=given)
+    assert done.returncode == 0, done.stderr
+    assert len(github.comments) == count
+    assert len(github.checks) == 2
+
+
+def test_an_unknown_comment_input_is_an_error(github: GitHubStandIn, tmp_path: Path) -> None:
+    done = act(github, tmp_path, PAYLOADS[0], spec="version: 1\ntasks:\n  lint: {run: 'true'}\n", comment="always")
+    assert done.returncode == 2
+    assert "update, recreate or off" in done.stderr
+
+
+def test_the_doctor_says_of_github_what_the_run_says(github: GitHubStandIn, tmp_path: Path) -> None:
+    done = act(github, tmp_path, PAYLOADS[0], spec="version: 1\ntasks:\n  lint: {run: 'true'}\n")
+    environ = {
+        **os.environ,
+        "GITHUB_EVENT_NAME": "pull_request",
+        "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
+        "GITHUB_API_URL": github.url,
+        "GITHUB_REPOSITORY": REPOSITORY,
+        "GITHUB_TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
+    }
+    command = [sys.executable, "-m", "maos_bot", "doctor"]
+    told = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    ours = " ".join(told.stdout.partition("On GitHub:")[2].split())
+    for line in done.stderr.splitlines():
+        if line.startswith(("maos: token:", "maos: API quota:", "maos: comment:", "maos:     ")):
+            said = " ".join(line.removeprefix("maos:").split())
+            assert said in ours or "ANTHROPIC_API_KEY" in said or said == "env:", said
+    assert "pull-requests: write" in done.stderr
+    assert "990 of 1,000 requests left" in ours
+    assert "runner:" in done.stderr

@@ -12,6 +12,7 @@ import pytest
 from maos_bot.store.queries import Queries
 from tests.e2e.github_stand_in import REPOSITORY, GitHubStandIn
 from tests.e2e.mock_models import Fixture, answer, asked, environment, maos, mock_models, ran, repository, tool
+from web import create_app
 
 pytest.importorskip("anthropic")
 
@@ -129,6 +130,11 @@ def test_a_goal_becomes_eight_tasks_in_three_teams_and_one_patch(tmp_path: Path)
     assert "it called:\nwrite" in shown
     assert "Your work was reviewed and not taken yet" in shown
     assert "fix is wanted" in maos(folder, "show", "latest", "--task", "plan").stdout
+    page = create_app(folder / ".maos" / "maos.db").test_client()
+    of_fix = page.get(f"/runs/{run_id}/tasks/fix").text
+    assert '<span class="add">+good</span>' in of_fix
+    assert of_fix.count('class="turn-head"') == 2  # of its second attempt
+    assert "eval of what a stranger wrote" in page.get(f"/runs/{run_id}").text
     prefixes = {json.dumps(body["system"]) for body in bodies if "system" in body}
     assert len(prefixes) <= 1, "all are told the same beginning"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from maos_bot.events import OutputChunk, RunEvent
+from maos_bot.events import OutputChunk, RunEvent, TranscriptAdded
 from maos_bot.store.writer import StoreWriter
 from tests.e2e.dashboard import PHONE, chromium, serving, watched
-from tests.factories import make_run
+from tests.factories import PIPELINE, REVIEWERS, make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -108,5 +108,24 @@ def test_the_log_of_a_running_task_grows_where_it_is_read(browser: Browser, tmp_
         page.wait_for_function("() => document.querySelector('#log').innerText.includes('Successfully installed')")
         page.wait_for_selector("#live-note >> text=It has ended")
         assert page.locator("#log input").count() == 0
+        seen.axe()
+        seen.check()
+
+
+def test_the_conversation_of_a_running_agent_grows_where_it_is_read(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "maos.db"
+    whole = make_run(jobs=(*PIPELINE, *REVIEWERS), cut_at=30.0)
+    words = [index for index, event in enumerate(whole) if type(event) is TranscriptAdded and event.task == "review"]
+    events = happening_now(whole, words[2])
+    add(path, events[: words[2] + 1])
+    with serving(path) as url, watched(browser, url) as seen:
+        page = seen.page
+        page.goto(f"{url}runs/{events[0].run_id}/tasks/review")
+        assert "Turn 2" not in page.inner_text("#talk")
+        add(path, events[words[2] + 1 :])
+        page.wait_for_function("() => document.querySelector('#talk').innerText.includes('Turn 3')")
+        turns = page.locator("#talk .turn-head b").all_inner_texts()
+        assert turns == ["Turn 1", "Turn 2", "Turn 3"]
+        assert page.locator("#talk input").count() == 0
         seen.axe()
         seen.check()

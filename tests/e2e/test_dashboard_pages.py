@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from maos_bot.demo.pipeline import PIPELINE, Ending, renamed
+from maos_bot.events import ChangeTaken, FindingReported, TranscriptAdded
 from maos_bot.model import Trigger
 from tests.e2e.dashboard import PHONE, WIDE, chromium, serving, watched
-from tests.factories import make_history, make_run, store_runs
+from tests.factories import make_history, make_run, store_runs, with_agent
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -179,10 +181,18 @@ def test_the_keyboard_reaches_the_content_the_filters_and_the_runs(browser: Brow
 
 def test_hostile_text_does_nothing_in_a_browser(browser: Browser, tmp_path: Path) -> None:
     jobs = renamed(PIPELINE[:5], HOSTILE)
+    jobs = (*jobs[:2], replace(jobs[2], kind="agent"), *jobs[3:])
     trigger = Trigger(event="push", actor=HOSTILE, ref=HOSTILE, sha=HOSTILE, url="javascript:document.title='owned'")
     run = make_run(
         name=HOSTILE, jobs=jobs, trigger=trigger, endings={jobs[1].id: Ending(log=(HOSTILE,), reason=HOSTILE)}
     )
+    said = [
+        (TranscriptAdded, {"turn": 1, "role": role, "text": f"{HOSTILE} {HOSTILE}"})
+        for role in ("asked", "answered", "called", "returned", HOSTILE)
+    ]
+    finding = {"path": HOSTILE[1:20], "line": 1, "severity": "failure", "message": HOSTILE, "suggestion": HOSTILE}
+    change = {"commit": HOSTILE, "files": (HOSTILE,), "patch": f"+{HOSTILE}\n-{HOSTILE}\n"}
+    run = with_agent(run, jobs[2].id, [*said, (FindingReported, finding), (ChangeTaken, change)])
     with serving(store_runs(tmp_path / "maos.db", [run])) as url, watched(browser, url) as seen:
         page = seen.page
         page.goto(f"{url}?text=&branch=%3Cimg%20src=x%20onerror=alert(1)%3E")
@@ -195,6 +205,15 @@ def test_hostile_text_does_nothing_in_a_browser(browser: Browser, tmp_path: Path
         assert HOSTILE in page.inner_text("h1")
         assert "owned" not in page.title().replace(HOSTILE, "")
         assert page.locator("img").count() == 0
+        page.go_back()
+        page.locator("#tasks a.name").nth(2).click()
+        page.wait_for_selector("#talk")
+        assert page.inner_text("#talk").count(HOSTILE) >= 4
+        assert HOSTILE in page.inner_text(".diff")
+        assert HOSTILE in page.inner_text(".findings")
+        assert page.locator("img").count() == 0
+        page.go_back()
+        page.locator("#tasks a.name").nth(1).click()
         page.click("text=Plain text")
         assert page.evaluate("document.contentType") == "text/plain"
         seen.check()
@@ -211,7 +230,7 @@ def test_without_scripts_every_page_is_a_link_away(browser: Browser, site: dict[
         assert "By model" in page.inner_text("main")
         page.click(".top nav >> text=Tasks")
         page.click("main >> a.name:text-is('unit-web')")
-        page.click("text=Flaky commits")
+        page.click(".card-head >> text=Flaky")
         assert page.locator("tbody tr").count() >= 2
         page.click(".top nav >> text=Compare")
         assert "in another state" in page.inner_text("main")

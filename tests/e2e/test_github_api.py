@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from maos_bot.errors import GitHubError
+from maos_bot.github.artifacts import Artifacts
+from maos_bot.github.capability import quota
+from maos_bot.github.client import Annotation, CheckWrite, GitHubClient
+from maos_bot.github.desk import Desk
 from tests.e2e.github_api import REPOSITORY, TOKEN, GitHubApi, github_api
 from tests.e2e.github_judge import request_faults
 
@@ -104,6 +111,51 @@ def test_pushes_to_a_pull_request_leave_one_comment_and_checks_on_each_head(gith
     # The judge of our own stand-in's traffic agrees with prism.
     for sent in created + github.sent("POST", f"/issues/{number}/comments"):
         assert request_faults(sent.method, sent.path, json.dumps(sent.body).encode(), "application/json") == []
+
+
+def test_every_kind_of_request_is_one_that_githubs_description_knows(github: GitHubApi) -> None:
+    """What `emulate` doesn't know it refuses; prism has judged the request before."""
+    client = GitHubClient(token=TOKEN, repository=REPOSITORY, api_url=github.url, write_pause_s=0.0, retry_pause_s=0.0)
+    number = github.ask("POST", "/issues", {"title": "A place to talk"})["number"]
+    main = github.ask("GET", "/branches/main")["commit"]["sha"]
+    desk = Desk(client, number)
+    comment = client.create_comment(number, "/maos help")
+    page = f"https://github.com/{REPOSITORY}/actions/runs/77"
+    begun = CheckWrite(name="lint", sha=main, title="a", summary="b", external_id="run-1", details_url=page)
+    check = client.create_check(begun)
+    remark = Annotation(path="a.py", start_line=1, end_line=1, level="warning", message="c", title="d")
+    asked: list[Callable[[], object]] = [
+        lambda: quota(client),
+        lambda: desk.permission("Codertocat"),
+        desk.pull,
+        lambda: desk.unchanged(comment.id, comment.body),
+        lambda: desk.react(comment.id, "rocket"),
+        lambda: desk.approved(main),
+        desk.dismissed,
+        lambda: desk.cancel(main),
+        lambda: list(client.comments(number)),
+        lambda: list(client.checks(main, "lint")),
+        lambda: client.update_comment(comment, "changed"),
+        lambda: client.update_check(
+            check,
+            CheckWrite(name="lint", sha=main, conclusion="success", title="a", summary="b", annotations=(remark,)),
+        ),
+        lambda: client.delete_comment(comment),
+        lambda: list(Artifacts(client, token=TOKEN).pages()),
+    ]
+    github.requests.clear()
+    for ask in asked:
+        with contextlib.suppress(GitHubError):
+            ask()
+    kinds = {
+        (each.method, re.sub(r"/([0-9a-f]{40}|[0-9]+)(?=/|$)", "/N", each.path.split("?")[0]))
+        for each in github.requests
+    }
+    assert len(kinds) >= 12, sorted(kinds)
+    assert github.violations() == []
+    for sent in github.requests:
+        body = b"" if sent.body is None else json.dumps(sent.body).encode()
+        assert request_faults(sent.method, sent.path, body, "application/json") == []
 
 
 def test_a_request_that_githubs_description_forbids_is_seen(github: GitHubApi) -> None:

@@ -152,7 +152,10 @@ def test_a_forks_run_is_published_by_the_run_after_it(
     done = act_inside(github, place.folder, "workflow_run", after, capfd, report="../events.ndjson")
     assert done.code == 0, done.err
     assert len(ours(github)) == 1
+    assert "As told by the pull request's own run" in ours(github)[0]
     assert {run["head_sha"] for run in github.checks} == {place.head}
+    names = {run["name"] for run in github.checks}
+    assert names == {"reported: Pull request", "reported: Pull request / lint"}, "a name that no branch's rules require"
     assert not (place.folder / "ran.txt").exists()
     github.comments.clear()
     github.pull["head"]["sha"] = "e" * 40  # the events name a pull request that is elsewhere
@@ -166,3 +169,41 @@ def _pull_request_event(sha: str) -> dict[str, Any]:
         "pull_request": pull_request(sha=sha),
         "repository": {"full_name": "Codertocat/Hello-World"},
     }
+
+
+RETRIED = """version: 1
+tasks:
+  lint: {run: "echo lint >> ran.log; echo '::warning file=a.py,line=1::from lint'"}
+  prepare: {run: "echo prepare >> ran.log"}
+  unit: {run: "echo unit >> ran.log; test -f mended", needs: [prepare]}
+  report: {run: "echo report >> ran.log", needs: [unit]}
+"""
+
+
+def test_retry_leaves_out_what_succeeded_on_this_commit_and_nothing_needs(
+    github: GitHubStandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = repository(tmp_path, base_files={".maos.yml": RETRIED})
+    github.pull = pull_request(sha=place.head)
+
+    def ask(body: str) -> tuple[int, list[str]]:
+        log = place.folder / "ran.log"
+        log.unlink(missing_ok=True)
+        event = comment_event(said(github, body))
+        done = act_inside(
+            github, place.folder, "issue_comment", event, capfd, sha=place.base, database="../history/maos.db"
+        )
+        return done.code, sorted(log.read_text(encoding="utf-8").split()) if log.exists() else []
+
+    assert ask("/maos run") == (1, ["lint", "prepare", "unit"])
+    (place.folder / "mended").touch()
+    assert ask("/maos retry") == (0, ["prepare", "report", "unit"])
+    body = ours(github)[0]
+    assert "on this commit" in body
+    assert "from lint" in body, "what a reused task had found stands on"
+    assert "fixed" not in body
+    assert ask("/maos retry") == (0, []), "all of it has succeeded"
+    assert ask("/maos retry lint") == (0, ["lint"])
+    assert ask("/maos run")[1] == ["lint", "prepare", "report", "unit"], "run doesn't reuse"
+    github.pull["head"]["sha"] = place.base
+    assert ask("/maos retry")[1] == ["lint", "prepare", "report", "unit"], "another commit"

@@ -191,3 +191,14 @@ def test_second_comments_of_ours_are_removed(github: GitHubStandIn) -> None:
     sticky.written_by("github-actions")
     sticky.write("the one")
     assert [comment["body"].rpartition("\n")[2] for comment in github.comments] == ["the one", "three"]
+
+
+def test_recreated_the_comment_comes_last_and_there_is_one(github: GitHubStandIn) -> None:
+    for number in (1, 2, 3):
+        github.someone_comments(f"talk {number}")
+        marker = Marker(key=KEY, number=number, attempt=1, at=number, sha=SHA)
+        sticky = StickyComment(client_of(github), pull_request=2, marker=marker, recreate=True)
+        assert sticky.write(f"run {number}") is Written.CREATED
+        assert sticky.write(f"run {number}, at its end") is Written.UPDATED
+        bodies = [comment["body"].rpartition("\n")[2] for comment in github.comments]
+        assert bodies == [*(f"talk {before}" for before in range(1, number + 1)), f"run {number}, at its end"]

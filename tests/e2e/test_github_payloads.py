@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from maos_bot.github.case import look_into
 from maos_bot.github.trigger import read_trigger
-from maos_bot.github.trust import decide
+from maos_bot.github.trust import SUPPORTED_EVENTS, decide, table
 from tests.e2e.github_api import PARTS
 
 EXAMPLES = PARTS / "node_modules" / "@octokit" / "webhooks-examples" / "api.github.com" / "index.json"
@@ -133,3 +135,50 @@ def test_a_payload_with_anything_else_in_any_place_is_still_read(
             place = place[key]
         place[way[-1]] = instead
         decide(read_trigger("pull_request", copy, ENV))
+
+
+def _case_of(event: str, payload: dict[str, Any]) -> str:
+    """Which line of the table a payload belongs to, going by the payload alone; nobody was asked anything."""
+    if event == "pull_request":
+        pull = payload["pull_request"]
+        own = pull["head"]["repo"] and pull["head"]["repo"]["full_name"] == pull["base"]["repo"]["full_name"]
+        by_dependabot = payload["sender"]["login"] == "dependabot[bot]"
+        return "a fork" if not own else "by Dependabot" if by_dependabot else "a branch of this repository"
+    if event == "issue_comment":
+        return "no command, or not on an open pull request"  # none of the examples holds one
+    return "any"
+
+
+def test_each_payload_is_decided_on_as_the_table_says(payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    rows = {(row.event, row.case): row.decision for row in table()}
+    seen: set[str] = set()
+    for name, payload in payloads:
+        events = [name, "pull_request_target"] if name == "pull_request" else [name]
+        for event in events:
+            listed = event if event in SUPPORTED_EVENTS else "any other"
+            wanted = rows[listed, _case_of(event, payload) if listed == event else "any"]
+            client = None
+            case = look_into(read_trigger(event, payload, ENV), payload, client)
+            made = decide(case.trigger, facts=replace(case.facts, has_token=True))
+            for field in ("run", "publish", "spec_from", "code_from", "agents", "tools", "answer"):
+                assert getattr(made, field) == getattr(wanted, field), (event, payload.get("action"), field)
+            seen.add(listed)
+    assert seen == {*SUPPORTED_EVENTS, "any other"} - {"schedule"}, "no webhook is sent for a schedule"
+
+
+def test_what_comes_of_a_comment_that_commands_is_the_tables(payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    rows = {(row.event, row.case): row.decision for row in table()}
+    made_of = next(payload for name, payload in payloads if name == "issue_comment" and payload["action"] == "created")
+    payload = json.loads(json.dumps(made_of))  # derived: the examples hold no comment on a pull request
+    payload["issue"] |= {"state": "open", "pull_request": {"url": "https://api.github.com/x"}}
+    payload["comment"]["body"] = "/maos run"
+    payload["comment"]["updated_at"] = payload["comment"]["created_at"]
+    for change, case_named in (
+        ({}, "who may write is unknown"),
+        ({"action": "edited"}, "edited or deleted"),
+        ({"action": "deleted"}, "edited or deleted"),
+        ({"sender": {"login": "x", "type": "Bot"}}, "by a bot or through an app"),
+    ):
+        case = look_into(read_trigger("issue_comment", payload | change, ENV), payload | change, None)
+        made = decide(case.trigger, facts=replace(case.facts, has_token=True))
+        assert made == rows["issue_comment", case_named]

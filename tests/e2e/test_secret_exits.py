@@ -37,9 +37,9 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "json": lambda key: json.dumps({"key": key}),
     "in-pieces": lambda key: key,
 }
-EXITS = ("database", "export", "events", "terminal", "outputs", "summary", "comment", "checks")
+EXITS = ("database", "export", "events", "terminal", "outputs", "sarif", "summary", "comment", "checks")
 PRINT = """\
-import os, sys, time
+import json, os, sys, time
 from tests.e2e.test_secret_exits import ENCODINGS, SEEN
 name, key = sys.argv[1], os.environ["key"]
 text = ENCODINGS[name](key)
@@ -49,6 +49,10 @@ print(text[:half], end="", flush=True)
 if half:
     time.sleep(0.3)
 print(text[half:])
+with open(f"{name}.sarif", "w") as file:
+    where = {"physicalLocation": {"artifactLocation": {"uri": "b.py"}, "region": {"startLine": 1}}}
+    result = {"ruleId": "r", "level": "error", "message": {"text": f"in a scan: {text}"}, "locations": [where]}
+    json.dump({"version": "2.1.0", "runs": [{"tool": {"driver": {"name": "t"}}, "results": [result]}]}, file)
 print("::error file=a.py,line=1::found " + text.replace("\\n", ""))
 sys.exit(1)
 """
@@ -58,6 +62,7 @@ def spec() -> str:
     tasks: dict[str, Any] = {
         name: {
             "run": f"{sys.executable} print.py {name}",
+            "outputs": [f"{name}.sarif"],
             "env": {"key": "${MAOS_TEST_API_KEY}", "PYTHONPATH": str(Path(__file__).parents[2])},
         }
         for name in ENCODINGS
@@ -93,6 +98,7 @@ def exits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                 "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
                 "INPUT_DATABASE": str(folder / "history.db"),
                 "INPUT_EVENTS": str(folder / "events.ndjson"),
+                "INPUT_SARIF": "findings.sarif",
                 "MAOS_WRITE_PAUSE_S": "0.01",
                 "MAOS_TEST_API_KEY": KEY,
             },
@@ -115,6 +121,7 @@ def exits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         # What the runner is told to mask is no leak: it shows neither that line nor the value anywhere.
         "terminal": "\n".join(line for line in (done.stdout + done.stderr).splitlines() if "::add-mask::" not in line),
         "outputs": (folder / "output").read_text(),
+        "sarif": (folder / "findings.sarif").read_text(),
         "summary": (folder / "summary.md").read_text(),
         "comment": comment,
         "checks": checks,
@@ -160,7 +167,7 @@ def test_a_key_leaves_by_no_exit(exits: dict[str, str], exit_: str, encoding: st
 def test_what_stands_beside_the_key_does_leave(exits: dict[str, str], exit_: str) -> None:
     """Or else the test above would prove nothing."""
     assert "***" in exits[exit_]
-    assert SEEN in exits[exit_] or exit_ == "checks"
+    assert SEEN in exits[exit_] or exit_ in ("checks", "sarif")
 
 
 class Keyed(Folders):

@@ -16,6 +16,7 @@ import re
 import shutil
 import socket
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -599,6 +600,12 @@ def test_the_same_calls_do_come_through_where_nothing_holds(tmp_path: Path, way:
         pytest.param("echo x > $OUTSIDE/victim.txt", id="write"),
         pytest.param("cat /proc/$BYSTANDER/environ", id="environment"),
         pytest.param("ln $OUTSIDE/secret.txt h && cat h", id="hard-link"),
+        pytest.param("cat /proc/$MAOS/root$OUTSIDE/secret.txt", id="root-of-maos"),
+        pytest.param("cat /proc/$BYSTANDER/root$OUTSIDE/secret.txt", id="root-of-a-bystander"),
+        pytest.param("head -c 1 /proc/$BYSTANDER/mem", id="memory"),
+        pytest.param("truncate -s 0 $OUTSIDE/victim.txt", id="truncate"),
+        pytest.param("touch /dev/shm/maos-was-here /tmp/maos-was-here", id="temporary"),
+        pytest.param("unshare -rm true", id="namespaces"),
         pytest.param("echo 'gitdir: $OUTSIDE' > .git", id="git-file-replaced"),
         pytest.param("rm -f .git; ln -s $OUTSIDE .git", id="git-link"),
         pytest.param("rm -f .git; mkdir .git", id="git-folder"),
@@ -630,9 +637,31 @@ def test_files_hold_by_landlock_alone(tmp_path: Path, bystander: int, command: s
         pytest.param("trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM; sleep 654321' & exit 3", id="deaf"),
     ],
 )
-def test_nothing_a_command_starts_outlives_it(ground: Ground, command: str) -> None:
-    ask(ground.tools("run"), "run", command=command)
-    assert processes_with("sleep\x00654321") == []
+@pytest.mark.parametrize("held", ["in-namespaces", "by-landlock", "by-nothing"])
+def test_nothing_a_command_starts_outlives_it(tmp_path: Path, command: str, held: str) -> None:
+    here = confinement()
+    alone = Confinement(landlock=here.landlock, calls=here.calls) if held == "by-landlock" else Confinement()
+    environ = {**os.environ, "MAOS_UNCONFINED_RUN": "1"}
+    held_by = here if held == "in-namespaces" else alone
+    with contextlib.closing(Ground(tmp_path, held_by=held_by, environ=environ)) as ground:
+        ask(ground.tools("run"), "run", command=command)
+        assert processes_with("sleep\x00654321") == []
+
+
+@needs_landlock
+def test_a_bystander_is_not_killed_where_landlock_knows_signals(tmp_path: Path) -> None:
+    here = confinement()
+    if here.landlock < 6:
+        pytest.skip("this Landlock doesn't know signals")
+    held_by = Confinement(landlock=here.landlock, calls=here.calls)
+    victim = subprocess.Popen(["sleep", "600"])
+    try:
+        with contextlib.closing(Ground(tmp_path, held_by=held_by)) as ground:
+            assert ask(ground.tools("run"), "run", command=f"kill -9 {victim.pid}").failed
+        assert victim.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()
 
 
 def test_a_command_cannot_fill_the_machine_with_processes(ground: Ground) -> None:

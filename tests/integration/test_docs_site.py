@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from docs.check_links import broken, missing
 from docs.site import main as put_together
 from maos_bot.cli import maos
 from maos_bot.events import EVENT_TYPES
+from maos_bot.spec.load import parse_spec
 from maos_bot.spec.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,14 @@ def test_the_reference_names_all_there_is(sources: Path) -> None:
     assert [name for name in [*action["inputs"], *action["outputs"]] if f"| `{name}` |" not in page] == []
     tables = (sources / "reference/database-schema.md").read_text(encoding="utf-8")
     assert all(f"\n## {name}\n" in tables for name in ("runs", "tasks", "attempts", "events", "task_list"))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_every_spec_that_is_shown_is_good(path: Path) -> None:
+    shown = re.findall(r"^```yaml\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for text in shown:
+        if re.search(r"^(tasks|setup):", text, re.MULTILINE):
+            assert parse_spec(text, path=path.name).tasks
 
 
 def test_a_broken_link_a_missing_anchor_and_a_foreign_font_are_found(tmp_path: Path) -> None:

@@ -19,11 +19,15 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_githubs_schema_and_zizmor_find_nothing() -> None:
+def test_githubs_schema_actionlint_and_zizmor_find_nothing() -> None:
     paths = [str(path) for path in WORKFLOWS]
-    assert len(paths) == 6
+    assert {path.stem for path in WORKFLOWS} == {
+        *("basic", "fork-safe", "fork-safe-report", "agents", "comment-commands", "nightly", "cache-and-artifacts"),
+    }
     checked = run(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *paths)
     assert checked.returncode == 0, checked.stdout
+    linted = run(str(BIN / "actionlint"), "-no-color", *paths)
+    assert linted.returncode == 0, linted.stdout
     audited = run(str(BIN / "zizmor"), "--offline", "--no-progress", *paths)
     assert audited.returncode == 0, audited.stdout
 
@@ -43,3 +47,16 @@ def test_actions_are_pinned_inputs_are_known_and_permissions_named(path: Path) -
                 assert set(step.get("with", ())) <= set(known)
             if "checkout" in step["uses"]:
                 assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_outputs_that_are_used_are_the_actions_own(path: Path) -> None:
+    known = YAML(typ="safe").load((ROOT / "action.yml").read_text(encoding="utf-8"))["outputs"]
+    used = re.findall(r"steps\.maos\.outputs\.([\w-]+)", path.read_text(encoding="utf-8"))
+    assert set(used) <= set(known)
+
+
+def test_actionlint_sees_what_is_wrong(tmp_path: Path) -> None:
+    text = (ROOT / "examples" / "workflows" / "basic.yml").read_text(encoding="utf-8")
+    (tmp_path / "bad.yml").write_text(text.replace("github.ref", "github.reff"), encoding="utf-8")
+    assert "reff" in run(str(BIN / "actionlint"), "-no-color", str(tmp_path / "bad.yml")).stdout

@@ -144,6 +144,20 @@ def test_a_run_that_lives_is_not_resumed(tmp_path: Path) -> None:
         process.wait(60)
 
 
+def test_the_history_tells_a_run_that_died_from_one_that_goes_on(tmp_path: Path) -> None:
+    run_id = killed(tmp_path)
+    told = maos(tmp_path, "history")
+    assert run_id in told.stdout
+    assert " died " in told.stdout
+    assert f"`maos run --resume {run_id}` goes on with it" in told.stderr
+    assert json.loads(maos(tmp_path, "history", "--json").stdout)[0]["died"] is True
+    lock = RunLock.hold(tmp_path / ".maos/maos.db", run_id)
+    told = maos(tmp_path, "history")
+    assert " running " in told.stdout
+    assert "--resume" not in told.stderr
+    lock.release(over=False)
+
+
 def test_another_spec_is_refused_and_the_old_one_can_be_had(tmp_path: Path) -> None:
     run_id = killed(tmp_path)
     (tmp_path / ".maos.yml").write_text(SPEC.replace("exit 4", "exit 0"), encoding="utf-8")

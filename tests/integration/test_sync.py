@@ -28,6 +28,7 @@ from maos_bot.model import Trigger
 from maos_bot.store.codec import to_line
 from maos_bot.store.queries import Queries
 from maos_bot.sync import Synced, take_in
+from tests.e2e.github_judge import request_faults
 from tests.factories import PIPELINE, make_run
 
 REPOSITORY = "acme/shop"
@@ -62,6 +63,7 @@ class GitHub:
     rows: list[dict[str, Any]] = field(default_factory=list)  # newest first, as GitHub lists them
     archives: dict[int, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # what GitHub\'s description finds wrong
     tokens: list[str | None] = field(default_factory=list)  # what the archives' host was told
     troubles: dict[str, list[int]] = field(default_factory=dict)  # by the ending of a path: statuses, used up
     url: str = ""
@@ -94,6 +96,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, github.archives[int(self.path.rsplit("/", 1)[1])], "application/zip")
             return
         github.requests.append(self.path)
+        github.faults += request_faults("GET", self.path, b"")
         path = urlsplit(self.path).path
         for ending, statuses in github.troubles.items():
             if path.endswith(ending) and statuses:
@@ -140,6 +143,7 @@ def github() -> Iterator[GitHub]:
     for server in servers:
         server.shutdown()
         server.server_close()
+    assert found.faults == []
 
 
 def sync(github: GitHub, db: Path, *, names: str = "maos*") -> Synced:

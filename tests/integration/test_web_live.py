@@ -49,13 +49,13 @@ def test_the_end_of_a_run_stops_the_polling(tmp_path: Path) -> None:
     path = store_runs(tmp_path / "maos.db", [CUT])
     client = client_at(path, NOW)
     page = client.get(f"/runs/{RUN}").text
-    assert 'hx-trigger="every 2s"' in page
+    assert 'hx-trigger="every 1500ms"' in page
     assert 'class="pulse"' in page
     store_runs(path, [WHOLE])
     answer = client.get(f"/runs/{RUN}/live?after={CUT[-1].seq}")
     assert answer.status_code == 286
     assert "The run has ended." in answer.text
-    assert "every 2s" not in client.get(f"/runs/{RUN}").text
+    assert "every 1500ms" not in client.get(f"/runs/{RUN}").text
 
 
 def test_a_run_without_signs_of_life_is_shown_as_lost(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_run_without_signs_of_life_is_shown_as_lost(tmp_path: Path) -> None:
     page = client.get(f"/runs/{RUN}").text
     assert "Lost: it gave no sign of life any more" in page
     assert "1 minute ago" in page
-    assert "every 2s" not in page
+    assert "every 1500ms" not in page
     assert client.get(f"/runs/{RUN}/live?after={CUT[-1].seq}").status_code == 286
     assert "Lost" in client.get("/?status=lost", headers={"HX-Request": "true"}).text
 

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from maos_bot.cli import maos
 from tests.factories import START, make_history, store_runs
-from web import create_app
+from web import create_app, words
 
 HISTORY = make_history(now=START, count=20)
 FAILED, CACHED, CANCELLED, PUSHED = (
@@ -111,3 +111,17 @@ def test_the_list_of_runs_and_its_json(client: FlaskClient, database: Path) -> N
         line = page[page.index(f'id="run-{run_id}"') :].partition("</tr>")[0]
         shown = [json.loads(one) for one in re.findall(r'<data value="([^"]*)"', line)]
         assert shown == [pytest.approx(said["wall_s"], abs=1e-6)]
+
+
+@pytest.mark.parametrize("which", RUNS)
+def test_the_times_beside_the_timeline(client: FlaskClient, database: Path, which: str) -> None:
+    run_id = RUNS[which][0].run_id
+    tasks = said_of(database, run_id)["tasks"]
+    lanes = re.findall(
+        r'<a class="lane-name"[^>]* href="[^"]*/tasks/([^"]+)".*?<span class="lane-time">([^<]+)</span>',
+        client.get(f"/runs/{run_id}").text,
+        re.DOTALL,
+    )
+    assert {unquote(name): time for name, time in lanes} == {
+        name: words.duration(task["duration_s"]) for name, task in tasks.items()
+    }

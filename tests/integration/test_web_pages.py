@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from flask.testing import FlaskClient
 from maos_bot.demo.pipeline import PYTEST_FAILURE, Ending
 from maos_bot.model import TaskState, Trigger, Usage
 from maos_bot.reporting.report import report_of
+from maos_bot.store import db
 from maos_bot.store.db import open_store
 from maos_bot.store.queries import Queries
 from tests.factories import START, make_history, make_run, store_runs
@@ -220,3 +223,18 @@ def test_looking_changes_nothing_in_the_database(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     with Queries(path) as queries:
         assert queries.count_runs() == 1
+
+
+def test_a_locked_database_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "BUSY_TIMEOUT_S", 0.05)
+    path = store_runs(tmp_path / "maos.db", [make_run()])
+    client = create_app(path).test_client()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        for url in ("/", "/runs/latest", "/usage", "/status"):
+            page = text(client, url, 503)
+            assert "locked by another process" in page
+            assert "Wait for it to end" in page
+        assert client.get("/healthz").status_code == 503
+    assert client.get("/").status_code == 200

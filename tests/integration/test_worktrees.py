@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from maos_bot.agents.handover import READABLE
 from maos_bot.agents.places import PlaceError, RefusedError
 from tests.worktree_parts import TEXT, agent, files_of, git, places, play, repository, state_of
 
@@ -467,6 +468,39 @@ def test_a_folder_that_its_agent_removes_is_made_again(tmp_path: Path) -> None:
     assert not (root / ".maos/agents").exists()
 
 
+def test_what_could_not_be_handed_over_is_told_and_kept_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = repository(tmp_path / "r")
+    real = shutil.which("git")
+    failing = tmp_path / "bin" / "git"
+    failing.parent.mkdir()
+    failing.write_text(
+        f'#!/bin/sh\ncase "$*" in *unpack-objects*) echo no space >&2; exit 1;; esac\nexec {real} "$@"\n'
+    )
+    failing.chmod(0o755)
+    done, half = agent("done"), agent("half")
+
+    async def work(run_id: str) -> tuple[str, ...]:
+        trees = places(root, done, half, run_id=run_id)
+        await trees.start()
+        if run_id == "full":
+            (await trees.open(done) / "done.txt").write_text("done")
+            await trees.take(done)
+            (await trees.open(half) / "half.txt").write_text("half")
+        await trees.close()
+        return trees.notices
+
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{failing.parent}:{os.environ['PATH']}")
+        (notice,) = play(work("full"))
+    assert "no space" in notice
+    assert len(play(work("next"))) == 2
+    assert files_of(root, "maos/full/half")["half.txt"] == "100644 half"
+    assert files_of(root, "maos/full/result")["done.txt"] == "100644 done"
+    assert not (root / ".maos/agents").exists()
+
+
 def test_without_anything_changed_there_is_no_result(tmp_path: Path) -> None:
     root = repository(tmp_path / "r")
     task = agent("one")
@@ -484,3 +518,27 @@ def test_without_anything_changed_there_is_no_result(tmp_path: Path) -> None:
 
     play(work())
     assert (tmp_path / "patch").read_bytes() == b""
+
+
+def test_a_taken_change_comes_with_a_patch_that_people_can_read(tmp_path: Path) -> None:
+    root = repository(tmp_path / "r")
+    one, long = agent("one"), agent("long")
+
+    async def work() -> None:
+        trees = places(root, one, long)
+        folder = await trees.open(one)
+        (folder / "a.txt").write_text(TEXT.replace("line 5\n", "line five\n"))
+        (folder / "picture.bin").write_bytes(bytes(range(256)) * 40)
+        taken = await trees.take(one)
+        assert taken
+        assert "-line 5\n+line five\n" in taken.patch
+        assert "Binary files /dev/null and b/picture.bin differ" in taken.patch
+        assert len(taken.patch) < 2000
+        (await trees.open(long) / "b.txt").write_text("x" * 99 + "\n" + "many words\n" * 24_000)
+        taken = await trees.take(long)
+        assert taken
+        assert READABLE - 200 < len(taken.patch) <= READABLE
+        assert taken.patch.endswith("+many words\n")
+        await trees.close()
+
+    play(work())

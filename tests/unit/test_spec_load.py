@@ -224,6 +224,8 @@ def test_loads_a_file_and_names_it_in_problems(tmp_path: Path) -> None:
 
 def test_a_missing_file_and_a_directory_are_configuration_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="maos init"):
+        load_spec(tmp_path / ".maos.yml")
+    with pytest.raises(ConfigError, match="check the name"):
         load_spec(tmp_path / "none.yml")
     with pytest.raises(ConfigError, match="is a directory"):
         load_spec(tmp_path)

@@ -18,6 +18,8 @@ PATHS: Final = (
     "/rate_limit",
     "/user",
     REPO,
+    f"{REPO}/actions/artifacts",
+    f"{REPO}/actions/artifacts/{{artifact_id}}/{{archive_format}}",
     f"{REPO}/actions/runs/{{run_id}}",
     f"{REPO}/actions/runs/{{run_id}}/cancel",
     f"{REPO}/check-runs",
