@@ -245,8 +245,12 @@ class Crew:
         return self._read_in[base]
 
     def _changes_below(self, task: Task) -> frozenset[str]:
-        """The tasks whose changes are in the files that `task` begins with."""
-        return frozenset().union(*(self._below.get(need, frozenset()) for need in task.needs))
+        """The tasks whose changes are in the files that `task` begins with.
+
+        Of a need that this crew didn't do (a command, or a task of the run before it died) only its name is known: then
+        that stands for whatever lies below it.
+        """
+        return frozenset().union(*(self._below.get(need, frozenset({need})) for need in task.needs))
 
 
 def _broken_off(error: BudgetError | PlaceError | ProviderError) -> Outcome:
