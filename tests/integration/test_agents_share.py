@@ -105,7 +105,7 @@ def test_what_was_measured_overrules_what_was_reckoned(tmp_path: Path, joined_us
 
 
 def test_readers_share_a_folder_only_on_top_of_the_same_changes(tmp_path: Path) -> None:
-    scripts: dict[str, list[Said]] = {f"r{n}": [finish("x")] for n in range(5)} | {"edit": [finish("y")]}
+    scripts: dict[str, list[Said]] = {name: [finish("x")] for name in ("edit", "r0", "r1", "r2", "r3", "r4")}
     tasks = [
         Task(id="edit", agent="Edit.", writes=("a",)),
         command("between", "true", needs=("edit",)),
