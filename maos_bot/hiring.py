@@ -231,8 +231,11 @@ def crew_of(
 
     async def hand_over() -> None:
         commands.close()
-        await places.close()  # what is in hand is kept, and belongs to what is said
-        lines = await handed_over(places, patch, root=config.root, apply=config.apply)
+        try:
+            await places.close()  # what is in hand is kept, and belongs to what is said
+            lines = await handed_over(places, patch, root=config.root, apply=config.apply)
+        except (PlaceError, OSError) as error:  # the run is recorded to its end all the same
+            lines = [f"what they changed could not be handed over: {error}"]
         for line in (*places.notices[len(told) :], *lines):
             click.echo(f"agents: {line}", err=True)
 

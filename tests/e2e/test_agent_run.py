@@ -186,7 +186,7 @@ def test_on_github_the_comment_has_cost_and_changes_and_findings_become_annotati
     }
     output = (tmp_path / "output").read_text()
     patch = output.partition("patch<<")[2].splitlines()[1]
-    assert Path(patch).read_text().count("diff --git") == len(EXPECTED)
+    assert (folder / patch).read_text().count("diff --git") == len(EXPECTED)
 
 
 def test_for_a_fork_no_agent_is_asked_whatever_keys_there_are(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_a_small_model_does_a_task_and_its_conversation_is_stored(tmp_path: Path
         pytest.skip("make local-agent installs a small model")
     environ = {**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"}
     command = [str(LOCAL / "bin" / "python"), str(ROOT / "examples" / "local_agent.py"), "--json"]
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     report, end = json.JSONDecoder().raw_decode(done.stdout[done.stdout.index("{") :])
     task = report["tasks"]["summary"]
