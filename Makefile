@@ -21,7 +21,7 @@ run: $(READY) ## run the shipped example, .maos.yml, and say where the dashboard
 	printf '\nSee it in the dashboard: make dashboard, then http://127.0.0.1:$(PORT)/\n'; exit $${code:-0}
 
 test: $(READY) stand-ins chromium ## every test: unit, integration, end to end
-	pytest $(PYTEST)
+	pytest --ignore tests/container $(PYTEST)
 
 check: lint types imports unit ## what is quick: format, lint, types, import rules, unit tests
 
