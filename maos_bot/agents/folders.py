@@ -47,8 +47,7 @@ class Folder:
     counts: bool = True  # False: its task only looks, and what its commands leave behind is nobody's work
     differing: frozenset[str] = frozenset()  # paths of `start` and `checked_out`
     conflicts: tuple[str, ...] = ()
-    kept: str = ""  # the branch that an earlier change is kept in
-    kept_commit: str = ""
+    kept: str = ""  # the branch that its last change is kept in
     ready: Look | None = field(default=None, compare=False)  # as it was when it was verified
 
     def to_json(self) -> dict[str, Any]:
@@ -61,7 +60,6 @@ class Folder:
             "commit": self.commit,
             "counts": self.counts,
             "kept": self.kept,
-            "kept_commit": self.kept_commit,
         }
 
 

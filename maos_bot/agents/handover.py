@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,17 +67,16 @@ class Keeper:
     base: str
     without: str
 
-    def keep(self, task: str, commit: str, why: str, *, before: str = "") -> Kept:
-        """Keep `commit` as a branch, or as a patch where there is no repository; `before` is where it was kept so far.
-
-        Raises `GitError` or `OSError`.
-        """
+    def keep(self, task: str, commit: str, why: str) -> Kept:
+        """Keep `commit` as a branch, or as a patch where there is no repository. Raises `GitError` or `OSError`."""
         name = f"{self.run}/{named(task)}"
         patch = patch_between(self.git, self.base, commit)
         if self.origin.git_dir:
-            branch = keep(self.git, self.origin, commit, name, without=self.without, before=before)
+            branch = keep(self.git, self.origin, commit, name, without=self.without)
         else:
-            path = self.origin.root / ".maos" / "kept" / f"{name}.patch"
+            folder = self.origin.root / ".maos" / "kept"
+            names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+            path = next(path for each in names if not (path := folder / f"{each}.patch").exists())
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(patch)
             branch = str(path)

@@ -120,17 +120,13 @@ def give(git: Git, origin: Origin, commit: str, *, without: str = "") -> None:
     origin.git.run("unpack-objects", "-q", stdin=packed)
 
 
-def keep(git: Git, origin: Origin, commit: str, name: str, *, without: str, before: str = "") -> str:
+def keep(git: Git, origin: Origin, commit: str, name: str, *, without: str) -> str:
     """Keep `commit` in the user's repository as the branch `maos/NAME`, or as much like it as is free; its name.
 
-    `without` is as for `give`. `before` is the branch that an earlier call gave for the same work, which is moved on;
-    what the user calls so is never touched: a branch is only ever made new.
+    `without` is as for `give`. A branch is only ever made new: neither what the user calls so nor what was kept before
+    is moved.
     """
     give(git, origin, commit, without=without)
-    old = _tip(origin, before) if before else ""
-    if old:
-        origin.git.run("update-ref", "-m", "maos: kept", _ref(before), commit, old)
-        return before
     zeros = "0" * len(commit)
     error: GitError | None = None
     for prefix in (_KEPT, f"{_KEPT}-kept", f"refs/{_KEPT}"):

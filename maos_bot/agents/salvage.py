@@ -36,8 +36,8 @@ def leftover(git: Git, objects: Objects, folder: Folder, submodules: Sequence[st
     why = "it was not taken" + (f"; not kept: {'; '.join(held.wrong)}" if held.wrong else "")
     if not held.edits or held.tree == folder.checked_out:
         return Leftover(why=why) if held.wrong else Leftover()
-    parents = [folder.commit, folder.kept_commit] if folder.kept_commit else [folder.commit]
-    return Leftover(commit=objects.commit(held.tree, parents, f"Work on {folder.task} that was not taken", at), why=why)
+    message = f"Work on {folder.task} that was not taken"
+    return Leftover(commit=objects.commit(held.tree, [folder.commit], message, at), why=why)
 
 
 def load(merging: Merging, state: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ def salvage(git: Git, objects: Objects, keeper: Keeper, state: Mapping[str, Any]
         left = leftover(git, objects, folder, submodules, at)
         why = f"the run ended in the middle; {left.why}"
         if left.commit:
-            found.append(keeper.keep(task, left.commit, why, before=folder.kept))
+            found.append(keeper.keep(task, left.commit, why))
         elif left.why:
             found.append(Kept(task=task, branch=folder.kept, why=why))
     for task, commit in state["untaken"].items():

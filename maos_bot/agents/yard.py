@@ -76,7 +76,7 @@ class Yard:
         self._merging = Merging(self._git, self._objects, self.base.tree, order)
         self._submodules = submodules_of(self._git, self.base.tree)
         self._folders: dict[str, Folder] = {}
-        self._kept: dict[str, Kept] = {}
+        self._kept: list[Kept] = []
         self._untaken: dict[str, Accepted] = {}
         self._conflicts: dict[str, tuple[str, ...]] = {}
         saved = list(salvage_dead_runs(origin, self._run))
@@ -88,7 +88,7 @@ class Yard:
         self.notices += [
             f"{each.task or 'a run'} is kept in {each.branch or 'its folder'}: {each.why}" for each in saved
         ]
-        self._kept |= {each.task: each for each in saved if each.branch.startswith(f"maos/{self._run}/")}
+        self._kept += [each for each in saved if each.branch.startswith(f"maos/{self._run}/")]
         self._work = shop.new_work()
         self._save()
 
@@ -206,13 +206,12 @@ class Yard:
 
     def _change(self, task: Task, folder: Folder, held: Look) -> Accepted:
         message = f"{task.title}\n\nMAOS-Task: {task.id}\nMAOS-Run: {self._run_id}"
-        parents = [folder.commit, folder.kept_commit] if folder.kept_commit else [folder.commit]
         return Accepted(
             task=task.id,
             start=folder.start,
             after=held.tree,
             edits=held.edits,
-            commit=self._objects.commit(held.tree, parents, message, self._at),
+            commit=self._objects.commit(held.tree, [folder.commit], message, self._at),
             message=message,
             onto=folder.onto,
         )
@@ -220,8 +219,7 @@ class Yard:
     def _hand_back(self, folder: Folder, change: Accepted, merge: Merge, taken: Taken) -> Taken:
         """Keep a change that doesn't merge, and set its folder to the current text with its own between marks."""
         why = f"conflicts in {', '.join(merge.conflicts)}"
-        folder.kept = self._keep(folder.task, change.commit, why, before=folder.kept)
-        folder.kept_commit = change.commit
+        folder.kept = self._keep(folder.task, change.commit, why)
         self._conflicts[folder.task] = merge.conflicts
         tip = self._merging.tip
         folder.start, folder.onto = tip, frozenset(self._merging.accepted)
@@ -248,7 +246,7 @@ class Yard:
     def result(self) -> Merged | None:
         with self._lock:
             steps = self._steps()
-            kept = tuple(sorted(self._kept.values(), key=lambda each: (each.task, each.branch)))
+            kept = tuple(sorted(self._kept, key=lambda each: (each.task, each.branch)))
             if not steps and not kept:
                 return None
             commit = self._chain(steps)
@@ -312,23 +310,23 @@ class Yard:
         if not folder.counts:
             return True
         if not folder.path.is_dir():
-            self._kept.setdefault(folder.task, Kept(task=folder.task, branch="", why="its folder was removed"))
+            self._kept.append(Kept(task=folder.task, branch="", why="its folder was removed"))
             return True
         try:
             left = leftover(self._git, self._objects, folder, self._submodules, self._at)
             if left.commit:
-                why = self._kept[folder.task].why if folder.task in self._kept else left.why
-                folder.kept = self._keep(folder.task, left.commit, why, before=folder.kept)
-            elif left.why and folder.task not in self._kept:
-                self._kept[folder.task] = Kept(task=folder.task, branch="", why=left.why)
+                self._keep(folder.task, left.commit, left.why)
+            elif left.why:
+                self._kept.append(Kept(task=folder.task, branch="", why=left.why))
         except (GitError, OSError, ValueError) as error:
-            self._kept[folder.task] = Kept(task=folder.task, branch="", why=f"left in {folder.path}: {error}")
+            self._kept.append(Kept(task=folder.task, branch="", why=f"left in {folder.path}: {error}"))
             return False
         return True
 
-    def _keep(self, task: str, commit: str, why: str, *, before: str = "") -> str:
-        self._kept[task] = self._keeper.keep(task, commit, why, before=before)
-        return self._kept[task].branch
+    def _keep(self, task: str, commit: str, why: str) -> str:
+        kept = self._keeper.keep(task, commit, why)
+        self._kept.append(kept)
+        return kept.branch
 
     def _commit_of(self, tasks: Collection[str]) -> str:
         """A commit with the changes of `tasks`, which merge."""

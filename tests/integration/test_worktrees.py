@@ -134,12 +134,13 @@ def test_a_conflict_that_stays_is_reported_and_nothing_of_it_is_lost(tmp_path: P
         assert [(each.task, each.branch, each.why) for each in merged.kept] == [
             ("dead", "maos/run-1/dead", "it was not taken"),
             ("two", "maos/run-1/two", "conflicts in a.txt"),
+            ("two", "maos/run-1/two-2", "it was not taken"),
         ]
 
     play(work())
     assert files_of(root, "maos/run-1/dead")["half.txt"] == "100644 half done"
-    assert files_of(root, "maos/run-1/two^2")["a.txt"] == "100644 changed"
-    assert files_of(root, "maos/run-1/two")["second.txt"] == "100644 a second try"
+    assert files_of(root, "maos/run-1/two")["a.txt"] == "100644 changed"
+    assert files_of(root, "maos/run-1/two-2")["second.txt"] == "100644 a second try"
 
 
 def test_the_users_uncommitted_work_is_in_the_base_and_nothing_of_theirs_is_touched(tmp_path: Path) -> None:
