@@ -9,7 +9,7 @@ What the scheduler is to know it is told through `put`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,7 +41,10 @@ class Bounds:
 
 
 class Guard:
-    """Watches the attempts it is told of until `close`. `failed` is called with a defect of ours, once."""
+    """Watches the attempts it is told of until `close`. `failed` is called with a defect of ours, once.
+
+    `starting` are the tasks whose attempts it will be told of in a moment, as they are at any time.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Guard:
         *,
         put: Callable[[Input], None],
         failed: Callable[[Exception], None],
+        starting: Collection[str] = (),
         gauge: Gauge | None = None,
         watcher: Watcher | None = None,
     ) -> None:
@@ -56,6 +60,7 @@ class Guard:
         self._bounds = bounds
         self._put = put
         self._failed = failed
+        self._starting = starting
         self._gauge = gauge or Gauge()
         self._watcher = watcher or Watcher()
         self._scaler = (
@@ -190,14 +195,15 @@ class Guard:
         victim = min(heavy, key=self._loss)
         what = f"only {left_mb:.0f} MB of memory were left, and it held {held[victim]:.0f} MB"
         attempt = self._running[victim]
-        if len(self._running) == 1:
+        together = len(self._running) + len(self._starting)
+        if together == 1:
             attempt.kill(TaskState.FAILED, f"ended to keep the machine alive: {what}")
             return
         if attempt.kill(TaskState.CANCELLED, f"put back: {what}"):
             self._leaving.add(victim)
             self._put_back[victim] = self._put_back.get(victim, 0) + 1
             if self._scaler:
-                slots = len(self._running) - 1
+                slots = together - 1
                 if scaled := self._scaler.lower(slots, f"{left_mb:.0f} MB of memory left", self._loop.time()):
                     self._put(LimitChanged(AGENTS, scaled.slots, scaled.reason))
 

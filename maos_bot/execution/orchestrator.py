@@ -150,7 +150,7 @@ class Orchestrator:
                 ),
             )
         with adopting(), self._commands:
-            self._guard = guard = Guard(self._bounds(), put=self._put, failed=self._crashed)
+            self._guard = guard = Guard(self._bounds(), put=self._put, failed=self._crashed, starting=self._launching)
             sampler = asyncio.ensure_future(self._sample(guard))
             sampler.add_done_callback(lambda _: self._wake.set())
             try:
