@@ -29,9 +29,8 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,13 +44,10 @@ from maos_bot.planning.schedule import simulate
 SLOTS: Final = 8
 BOXES_S: Final = (0.1, 2.0)
 SOLVED_S: Final = 2.0
-# How many instances each set takes at most with `--quick`, for the short and the long time box, and until when (in
-# seconds from the start) it may begin another: a machine that is busy does fewer, and `instances` says how many.
-QUICK: Final[Mapping[str, tuple[int, int, float]]] = {
-    "j120": (50, 8, 17.0),
-    "j30": (60, 16, 33.0),
-    "traces": (40, 3, 42.0),
-}
+# How many instances each set takes with `--quick`: in all, and with the long box at most; those come last, in turns.
+# No further one is begun after `QUICK_S`: a machine that is busy does fewer, and `instances` says how many.
+QUICK: Final[Mapping[str, tuple[int, int]]] = {"j30": (60, 16), "j120": (50, 8), "traces": (40, 4)}
+QUICK_S: Final = 40.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +60,9 @@ class Instance:
     demands: Sequence[Sequence[float]]
     capacities: Sequence[float]
     best: float | None
+
+
+Work = tuple[str, Instance, Sequence[float]]  # set, instance, time boxes
 
 
 def read(path: Path) -> Iterator[Instance]:
@@ -140,40 +139,59 @@ def _makespan(problem: Problem, starts: Sequence[float]) -> float:
 
 def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
     """All figures."""
-    gaps: dict[str, dict[str, float]] = {}
-    plan_ms: dict[str, dict[str, float]] = {}
-    counts: dict[str, dict[str, int]] = {}
-    began = time.monotonic()
+    found_by: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    until = time.monotonic() + (QUICK_S if quick else math.inf)
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for name, instances in sets(folder).items():
-            every = (len(instances), len(instances), math.inf)
-            short, long, until_s = QUICK.get(name, (40, 3, 42.0)) if quick else every
-            chosen = _spread(instances, short)
-            patient = {each.name for each in _spread(chosen, long)}
-            work = [(each, BOXES_S if each.name in patient else BOXES_S[:1]) for each in chosen]
-            random.Random(name).shuffle(work)
-            rows: dict[str, list[tuple[float, float]]] = {}
-            for best, found in _solved(pool, work, began + until_s):
-                for method, (makespan, seconds) in found.items():
-                    rows.setdefault(method, []).append((100 * (makespan / best - 1) if best else 0.0, 1000 * seconds))
-            gaps[name] = {method: statistics.fmean(gap for gap, _ in pairs) for method, pairs in rows.items()}
-            plan_ms[name] = {method: statistics.fmean(ms for _, ms in pairs) for method, pairs in rows.items()}
-            counts[name] = {method: len(pairs) for method, pairs in rows.items()}
-    return {"gap_percent": gaps, "plan_ms": plan_ms, "instances": counts, "slots_of_traces": SLOTS}
+        for name, best, found in _solved(pool, _work(sets(folder), quick=quick), until):
+            for method, (makespan, seconds) in found.items():
+                gap = 100 * (makespan / best - 1) if best else 0.0
+                found_by.setdefault(name, {}).setdefault(method, []).append((gap, 1000 * seconds))
+    figures = {"gap_percent": _gap, "plan_ms": _plan_ms, "instances": len}
+    return {
+        figure: {
+            name: {method: of(pairs) for method, pairs in methods.items()} for name, methods in sorted(found_by.items())
+        }
+        for figure, of in figures.items()
+    } | {"slots_of_traces": SLOTS}
+
+
+def _gap(pairs: Sequence[tuple[float, float]]) -> float:
+    return statistics.fmean(gap for gap, _ in pairs)
+
+
+def _plan_ms(pairs: Sequence[tuple[float, float]]) -> float:
+    return statistics.fmean(ms for _, ms in pairs)
+
+
+def _work(found: Mapping[str, Sequence[Instance]], *, quick: bool) -> list[Work]:
+    """What is to be solved, in this order: those with a long time box last, so that lack of time costs only them."""
+    short: list[Work] = []
+    long: list[tuple[int, Work]] = []
+    for name, instances in found.items():
+        few, patient = QUICK.get(name, (40, 3)) if quick else (len(instances), len(instances))
+        chosen = _spread(instances, few)
+        slow = _spread(chosen, patient)
+        random.Random(name).shuffle(slow)  # so that what time leaves out is of no kind
+        names = {each.name for each in slow}
+        short += [(name, each, BOXES_S[:1]) for each in chosen if each.name not in names]
+        long += [(place, (name, each, BOXES_S)) for place, each in enumerate(slow)]
+    return short + [work for _, work in sorted(long, key=lambda item: item[0])]
 
 
 def _solved(
-    pool: ProcessPoolExecutor, work: Sequence[tuple[Instance, Sequence[float]]], until: float
-) -> Iterator[tuple[float, dict[str, tuple[float, float]]]]:
+    pool: ProcessPoolExecutor, work: Sequence[Work], until: float
+) -> Iterator[tuple[str, float, dict[str, tuple[float, float]]]]:
     """What `solve` gives for each, as it comes; none is begun after `until`."""
     left = iter(work)
-    running = {pool.submit(solve, *each) for each in islice(left, 2 * (os.cpu_count() or 1))}
-    while running:
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield future.result()
-            if time.monotonic() < until and (each := next(left, None)) is not None:
-                running.add(pool.submit(solve, *each))
+    running: dict[Future[tuple[float, dict[str, tuple[float, float]]]], str] = {}
+    while True:
+        while len(running) < 2 * (os.cpu_count() or 1) and time.monotonic() < until and (each := next(left, None)):
+            name, instance, boxes_s = each
+            running[pool.submit(solve, instance, boxes_s)] = name
+        if not running:
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), *future.result()
 
 
 def _spread(instances: Sequence[Instance], count: int) -> list[Instance]:

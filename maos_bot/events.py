@@ -190,6 +190,7 @@ class TaskFinished(RunEvent):
     retry_in_s: float | None = None
     saved_s: float | None = None  # cached: what the attempt took that made its result
     result: str = ""  # digest of its result, where the cache knows one
+    key: str = ""  # digest of all that it depends on, where the cache knows it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

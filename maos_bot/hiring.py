@@ -223,11 +223,20 @@ def crew_of(
         needs={task.id: task.needs for task in tasks},
         make_tools=lambda task, folder: AgentTools(folder, task, commands=commands, redactor=redactor),
         environ=own,
+        commands=commands,
     )
+    told = places.ready()  # before a command of the run changes files: what agents start from must not hang on timing
+    for notice in () if config.quiet else told:
+        click.echo(f"maos: {notice}", err=True)
 
     async def hand_over() -> None:
         commands.close()
-        for line in await handed_over(places, patch, root=config.root, apply=config.apply):
+        try:
+            await places.close()  # what is in hand is kept, and belongs to what is said
+            lines = await handed_over(places, patch, root=config.root, apply=config.apply)
+        except (PlaceError, OSError) as error:  # the run is recorded to its end all the same
+            lines = [f"what they changed could not be handed over: {error}"]
+        for line in (*places.notices[len(told) :], *lines):
             click.echo(f"agents: {line}", err=True)
 
     return Crew(

@@ -290,6 +290,7 @@ class Outcome:
     omitted_bytes: int = 0
     saved_s: float | None = None  # of a cached task: what the run that made its result took
     result: str = ""  # digest of what it came to, where that is known: part of the keys of those that need it
+    key: str = ""  # digest of all that it depends on, where the cache knows it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,9 @@
 """Secrets out of every text that leaves: known values in their usual disguises, and what looks like a key (pure).
 
 A `Redactor` knows the values that must not be shown and replaces each with `***`, also where it stands base64, URL,
-hexadecimal or JSON encoded (the long codes also where a program broke them into lines), and line by line where it has
-several. Output arrives in pieces, so a `StreamRedactor` holds back whatever could still become a secret, and nothing
-else: a log stays live.
+hexadecimal, JSON or HTML encoded (the long codes also where a program broke them into lines), and line by line where
+it has several. Output arrives in pieces, so a `StreamRedactor` holds back whatever could still become a secret, and
+nothing else: a log stays live.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Redactor:
         half = _MAY_BREAK // 2
         halves = (part for code in self._broken for part in (code[:half], code[half : 2 * half]))
         self._halves = tuple(dict.fromkeys(halves))
-        self._values = values
+        self._whole = [value for value in values if value not in set(self._broken)]
         longest = max(map(len, values), default=0)
         self._longest = longest + 2 * (longest // _NARROWEST + 1)
         self._by_start: dict[str, list[str]] = {}  # by the first character and by the first two
@@ -162,25 +162,23 @@ class Redactor:
 
         Up to `covered` the text is known to be secret already; matches that begin there extend that first span.
         """
-        first: Spans = [(position, covered)] if covered > position else []
-        found = first
-        for value in self._values:
-            start = text.find(value, position)
-            while start >= 0:
-                found.append((start, start + len(value)))
-                start = text.find(value, start + 1)
-        for needle, rule in _RULES:
-            start = text.find(needle, position)
-            while start >= 0:
-                if match := re.compile(rule).match(text, start):  # compiled once, where it is needed at all
-                    found.append((match.start(match.lastgroup or 0), match.end()))
-                start = text.find(needle, start + 1)
-        if self._broken and _BREAK.search(text, position) and any(half in text for half in self._halves):
+        found: Spans = [(position, covered)] if covered > position else []
+        for value in self._whole:
+            if value in text:
+                found += _places_of(value, text, position)
+        if any(half in text for half in self._halves):
+            for code in self._broken:
+                found += _places_of(code, text, position)
             found += self._across_lines(text, position)
+        for needle, rule in _RULES:
+            if needle in text:
+                found += _matches(rule, needle, text, position)
         return _merged(found) if len(found) > 1 else found
 
     def _across_lines(self, text: str, position: int) -> Iterator[tuple[int, int]]:
         """Codes that were broken into lines: looked for where the breaks are taken out."""
+        if not _BREAK.search(text, position):
+            return
         joined, places = _unbroken(text, position)
         for code in self._broken:
             start = joined.find(code)
@@ -234,6 +232,20 @@ def _open_ends(text: str, position: int) -> Iterator[int]:
         begun = text.find(name, window)
         if begun >= 0:
             yield begun
+
+
+def _matches(rule: str, needle: str, text: str, position: int) -> Iterator[tuple[int, int]]:
+    pattern = re.compile(rule)  # once, and only where it is needed at all
+    for start, _ in _places_of(needle, text, position):
+        if match := pattern.match(text, start):
+            yield match.start(match.lastgroup or 0), match.end()
+
+
+def _places_of(value: str, text: str, position: int) -> Iterator[tuple[int, int]]:
+    start = text.find(value, position)
+    while start >= 0:
+        yield start, start + len(value)
+        start = text.find(value, start + 1)
 
 
 def _merged(spans: Spans) -> Spans:
@@ -317,13 +329,16 @@ class StreamRedactor:
 
 
 def _forms(secret: str) -> tuple[set[str], set[str]]:
-    """The secret and its lines; and what those become in a log: base64 at each alignment, URL, hexadecimal, JSON."""
+    """The secret, its lines, and what they become: base64 at each alignment, URL, hexadecimal, JSON and HTML."""
     plain = {secret, secret.strip(), *(line.strip() for line in secret.splitlines())}
     forms = {form for form in plain if len(form) >= MIN_SECRET and form.strip("*")}
     encoded: set[str] = set()
     for form in forms:
         raw = form.encode("utf-8", "surrogatepass")
         encoded |= {raw.hex(), raw.hex().upper(), quote(raw, safe=""), quote(raw), quote_plus(raw)}
+        marked_up = form.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        encoded |= {marked_up, marked_up.replace('"', "&quot;").replace("'", "&#x27;")}
+        encoded.add(marked_up.replace('"', "&quot;").replace("'", "&#39;"))
         for ascii_alone in (True, False):
             once = json.dumps(form, ensure_ascii=ascii_alone)[1:-1]
             encoded |= {once, json.dumps(once, ensure_ascii=ascii_alone)[1:-1]}  # and as text within JSON within JSON

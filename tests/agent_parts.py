@@ -64,6 +64,9 @@ class Scripted:
         assert self._otherwise, f"the script has ended: {first.text}"
         return self._otherwise()
 
+    async def warm(self) -> None:
+        pass
+
     async def count_tokens(self, turn: Turn) -> int:  # noqa: ARG002
         return 1000
 

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from maos_bot.agents.tools import Commands
 from maos_bot.agents.worktrees import Worktrees
 from maos_bot.model import Task
 
@@ -51,7 +52,8 @@ def places(
     base: str = "",
     order: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
-    verify_timeout_s: float = 20.0,
+    verify_timeout_s: float = 60.0,
+    commands: Commands | None = None,
 ) -> Worktrees:
     """The worktrees of a run of `tasks`."""
 
@@ -67,6 +69,7 @@ def places(
         make_tools=no_tools,
         environ=environ if environ is not None else {"PATH": os.environ["PATH"]},
         verify_timeout_s=verify_timeout_s,
+        commands=commands,
     )
 
 

@@ -1,7 +1,7 @@
 """Figures over the last runs of a task (pure).
 
-A run's outcome for a task is that of its last attempt. A task is flaky in a commit in which it both failed and
-succeeded, in one run or in several: the same content gave both.
+A run's outcome for a task is that of its last attempt. A task is flaky where the same content both failed and
+succeeded, in one run or in several.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TaskStats:
     task: str
     runs: int
     failed: int
-    flaky: tuple[str, ...]  # the commits
+    flaky: tuple[str, ...]  # the contents
     p50_s: float | None
     p95_s: float | None
     wait_p95_s: float | None
@@ -54,7 +54,7 @@ def stats_of(task: str, attempts: Sequence[PastAttempt]) -> TaskStats:
         task=task,
         runs=len(last),
         failed=sum(one.state in _BAD for one in last.values()),
-        flaky=tuple(flaky_commits(attempts)),
+        flaky=tuple(flaky_contents(attempts)),
         p50_s=percentile(took, 0.5),
         p95_s=percentile(took, 0.95),
         wait_p95_s=percentile(waits, 0.95),
@@ -64,12 +64,18 @@ def stats_of(task: str, attempts: Sequence[PastAttempt]) -> TaskStats:
     )
 
 
-def flaky_commits(attempts: Sequence[PastAttempt]) -> list[str]:
-    """The commits (or runs, where a run had none) in which the task both failed and succeeded, newest first."""
+def content_of(attempt: PastAttempt) -> str:
+    """What the attempt was made from: the digest of all it depended on where that is known, else its commit (or run,
+    where that had none)."""
+    return attempt.content or attempt.sha or attempt.run_id
+
+
+def flaky_contents(attempts: Sequence[PastAttempt]) -> list[str]:
+    """The contents of which the task both failed and succeeded, newest first."""
     states: dict[str, set[str]] = {}
     for one in attempts:
-        states.setdefault(one.sha or one.run_id, set()).add(one.state)
-    return [commit for commit, seen in states.items() if "succeeded" in seen and seen & _BAD]
+        states.setdefault(content_of(one), set()).add(one.state)
+    return [content for content, seen in states.items() if "succeeded" in seen and seen & _BAD]
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:

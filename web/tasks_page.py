@@ -9,7 +9,7 @@ from typing import Any, Final
 from maos_bot.store import insight
 from maos_bot.store.queries import Queries
 from web import charts, words
-from web.task_stats import TaskStats, flaky_commits, stats_of
+from web.task_stats import TaskStats, content_of, flaky_contents, stats_of
 
 RUNS_OF_EACH: Final = 100  # attempts of each task that the figures rest on
 SHOWN: Final = 100
@@ -33,7 +33,7 @@ KINDS: Final = {
     "failed": "Failed",
     "succeeded": "Succeeded",
     "timed_out": "Timed out",
-    "flaky": "Flaky commits",
+    "flaky": "Flaky",
 }
 
 
@@ -121,12 +121,8 @@ def build_history(queries: Queries, task: str, *, repository: str, kind: str) ->
     if not attempts:
         return None
     kind = kind if kind in KINDS else ""
-    flaky = set(flaky_commits(attempts))
-    shown = [
-        one
-        for one in attempts
-        if not kind or one.state == kind or (kind == "flaky" and (one.sha or one.run_id) in flaky)
-    ]
+    flaky = set(flaky_contents(attempts))
+    shown = [one for one in attempts if not kind or one.state == kind or (kind == "flaky" and content_of(one) in flaky)]
     return TaskHistoryPage(
         task=task,
         repository=repository,

@@ -15,7 +15,7 @@ _DIFF: Final = ("--no-color", "--no-ext-diff", "--no-textconv", "--ignore-submod
 def files_of(root: Path) -> list[str]:
     """The files that git tracks or would track below `root`; nothing where it is no repository: agents look then."""
     said = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    return [] if said is None else [name for name in said.split("\0") if name]
+    return [] if said is None else sorted({name for name in said.split("\0") if name})
 
 
 def change_since(root: Path, base: str) -> str:

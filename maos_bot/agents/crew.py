@@ -201,6 +201,7 @@ class Crew:
         capture.flush()
         needs = [(need, self._summaries[need]) for need in task.needs if need in self._summaries]
         first = choice.chain[0]
+        warming = asyncio.ensure_future(self.turns.client.warm(first))
         price = self._prices.price(first.provider, first.model) if self._prices else None
         base = self._changes_below(task)
         setting = Setting(
@@ -212,6 +213,8 @@ class Crew:
             now=asyncio.get_running_loop().time,
             unknown=self._prices is not None and price is None,
         )
+
+        await warming
 
         def note(words: str) -> None:
             capture.feed(f"{words}\n".encode())
@@ -242,8 +245,12 @@ class Crew:
         return self._read_in[base]
 
     def _changes_below(self, task: Task) -> frozenset[str]:
-        """The tasks whose changes are in the files that `task` begins with."""
-        return frozenset().union(*(self._below.get(need, frozenset()) for need in task.needs))
+        """The tasks whose changes are in the files that `task` begins with.
+
+        Of a need that this crew didn't do (a command, or a task of the run before it died) only its name is known: then
+        that stands for whatever lies below it.
+        """
+        return frozenset().union(*(self._below.get(need, frozenset({need})) for need in task.needs))
 
 
 def _broken_off(error: BudgetError | PlaceError | ProviderError) -> Outcome:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -127,12 +129,15 @@ def set_back(git: Git, folder: Folder, tree: str) -> None:
         index.unlink(missing_ok=True)
 
 
-def delete(git: Git, folder: Folder) -> None:
-    """Remove the folder, and git's knowledge of it."""
+def delete(git: Git, folder: Folder, lock: AbstractContextManager[object]) -> None:
+    """Remove the folder, and git's knowledge of it; that under `lock`: `git worktree add` reads what it has of all."""
+    name = folder.path.name
+    admin, gone = git.git_dir / "worktrees" / name, git.git_dir / f"removed-{name}-{time.monotonic_ns()}"
+    with lock:
+        if admin.is_dir():
+            admin.rename(gone)
     remove_tree(folder.path)
-    admin = git.git_dir / "worktrees" / folder.path.name
-    if admin.is_dir():
-        remove_tree(admin)
+    remove_tree(gone)
     with contextlib.suppress(FileNotFoundError):
         folder.index.unlink()
 

@@ -68,6 +68,7 @@ class Merging:
     _known: dict[tuple[str, str, str], Merge] = field(default_factory=dict)
     _paths: set[str] = field(default_factory=set)
     _folders: set[str] = field(default_factory=set)
+    _met: bool = False  # git has merged something: it may look for renames among all that was added and deleted
 
     def __post_init__(self) -> None:
         self.tip = self.tip or self.base
@@ -147,6 +148,7 @@ class Merging:
         fitting = {path: after for path, (_, after) in edits.items() if self._fits(tree, path, change)}
         if len(fitting) == len(edits):
             return Merge(tree=self.objects.edited(tree, fitting))
+        self._met = True
         merge = merge_trees(self.git, self.objects, tree, change)
         if merge is None:  # every meeting is a conflict then, and the rest is as it would be
             met = tuple(path for path in edits if path not in fitting)
@@ -183,6 +185,8 @@ class Merging:
     def _is_apart(self, change: Accepted) -> bool:
         """Whether no path of `change` is, lies in, or holds one that an accepted change touches."""
         if change.task in self.accepted or change.onto:
+            return False
+        if self._met and any(None in edit for edit in change.edits.values()):
             return False
         for path in change.edits:
             if path in self._folders:

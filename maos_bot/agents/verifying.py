@@ -11,13 +11,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from maos_bot.agents.tools import Commands
+from maos_bot.model import MEMORY, Task
+
 _KEPT: Final = 64 * 1024  # bytes of output: its end says what failed
 _READ: Final = 64 * 1024
 
 
+def shell_of(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What a command line is given to."""
+    return ("bash" if shutil.which("bash", path=environ.get("PATH")) else "sh", "-e", "-c")
+
+
+async def run_confined(
+    commands: Commands, task: Task, folder: Path, environ: Mapping[str, str], timeout_s: float
+) -> str:
+    """The same by `commands`: what it tries is an agent's work, and may do no more than its agent might."""
+    ran = await commands.run(
+        (*shell_of(environ), task.verify), folder=folder, timeout_s=timeout_s, memory_mb=task.demand.get(MEMORY)
+    )
+    said = "\n".join(part for part in (ran.text.strip()[-_KEPT:], ran.reason) if part)
+    return "" if ran.code == 0 else said or f"exit code {ran.code}"
+
+
 async def run_verify(command: str, folder: Path, environ: Mapping[str, str], timeout_s: float) -> str:
     """What `command` said where it failed or took longer than `timeout_s`; empty where it succeeded."""
-    shell = ("bash", "-e", "-c") if shutil.which("bash", path=environ.get("PATH")) else ("sh", "-e", "-c")
     env = {name: value for name, value in environ.items() if not name.startswith("GIT_")} | {"PWD": str(folder)}
     loop = asyncio.get_running_loop()
     reader, writer = os.pipe()
@@ -27,7 +45,7 @@ async def run_verify(command: str, folder: Path, environ: Mapping[str, str], tim
     try:
         # A pipe of our own: asyncio's would have us wait for whatever the command left running with it.
         process = await asyncio.create_subprocess_exec(
-            *shell,
+            *shell_of(environ),
             command,
             cwd=folder,
             env=env,

@@ -9,6 +9,7 @@ docs/merging.md has the rules.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ from maos_bot.agents.handover import Kept, Merged, apply_patch, make_branch
 from maos_bot.agents.origin import look_at
 from maos_bot.agents.places import PlaceError, Tools
 from maos_bot.agents.snapshot import Base
-from maos_bot.agents.verifying import run_verify
+from maos_bot.agents.tools import Commands
+from maos_bot.agents.verifying import run_confined, run_verify
 from maos_bot.agents.yard import Taken, Yard
 from maos_bot.model import Task
 
@@ -41,11 +43,12 @@ class Worktrees:
         make_tools: Callable[[Task, Path], Tools],
         environ: Mapping[str, str],
         verify_timeout_s: float = VERIFY_S,
+        commands: Commands | None = None,
     ) -> None:
         """`base` is the commit to start from; empty: HEAD with what isn't committed.
 
         `order` are all task ids, each after what it needs: changes are applied in it. `environ` is what `verify`
-        sees: no secret may be in it.
+        sees: no secret may be in it. `commands` confine it; without them it runs as any command does.
         """
         self._root = root
         self._run_id = run_id
@@ -55,6 +58,7 @@ class Worktrees:
         self._make_tools = make_tools
         self._environ = environ
         self._verify_timeout_s = verify_timeout_s
+        self._commands = commands
         self._lock = threading.RLock()
         self._yard: Yard | None = None
         self._merged: Merged | None = None
@@ -63,15 +67,26 @@ class Worktrees:
 
     # What `Places` asks for
 
+    def ready(self) -> tuple[str, ...]:
+        """Make ready before anything runs, and what the user should be told; for a caller without a loop.
+
+        Where there can be no worktrees, each `open` says so; a run of which only some tasks are agents goes on.
+        """
+        with contextlib.suppress(PlaceError):
+            self._started()
+        return self.notices
+
     async def start(self) -> tuple[Base, tuple[Kept, ...]]:
         """Make ready: where agents start from, and what dead runs left that was kept just now.
 
-        Raises `PlaceError`. Called by the first `open`; earlier to say its notice before agents run.
+        Raises `PlaceError`. Called by the first `open`.
         """
         return await _whole(self._start)
 
     async def open(self, task: Task) -> Path:
         """The folder of `task`, with what its needs came to; the same one again until its change is accepted."""
+        if task.verify and self._commands and self._commands.refusal:
+            raise PlaceError(f"`verify` would run what an agent wrote: {self._commands.refusal}")
         return await _whole(lambda: self._started().open(task))
 
     @property
@@ -92,6 +107,8 @@ class Worktrees:
         yard = self._started()
         held = await _whole(lambda: yard.hold(task))
         try:
+            if self._commands:
+                return await run_confined(self._commands, task, folder, self._environ, self._verify_timeout_s)
             return await run_verify(task.verify, folder, self._environ, self._verify_timeout_s)
         finally:
             await _whole(lambda: yard.set_back(task, held))

@@ -106,7 +106,7 @@ class Yard:
                 if folder.path.is_dir():
                     return folder.path
                 del self._folders[task.id]  # the agent removed it
-                worktree.delete(self._git, folder)
+                worktree.delete(self._git, folder, self._lock)
             if task.id in self._merging.accepted:
                 self.untake(task)  # its end was never recorded: it is done anew
             tree, onto = self._merging.below(self._above(task))
@@ -135,7 +135,7 @@ class Yard:
         except BaseException:
             with self._lock:
                 del self._folders[folder.task]
-                worktree.delete(self._git, folder)
+                worktree.delete(self._git, folder, self._lock)
             raise
 
     def hold(self, task: Task) -> Look:
@@ -170,13 +170,18 @@ class Yard:
             self._conflicts.pop(task.id, None)
             del self._folders[task.id]
             self._save()
-        worktree.delete(self._git, folder)
+        worktree.delete(self._git, folder, self._lock)
         return taken
 
     def untake(self, task: Task) -> None:
         """Take an accepted change out of the result again; it is kept at the end."""
         with self._lock:
-            if change := self._merging.drop(task.id):
+            try:
+                change = self._merging.drop(task.id)
+            except GitError as error:
+                self.notices.append(f"the change of {task.id} stays, though its attempt was ended: {error}")
+                return
+            if change:
                 self._untaken[task.id] = change
                 self._save()
 
@@ -242,9 +247,7 @@ class Yard:
 
     def result(self) -> Merged | None:
         with self._lock:
-            steps, failed = self._merging.fold(self._merging.accepted.values())
-            if failed is not None:
-                raise GitError(f"internal error: the change of {failed.task} was accepted and doesn't merge")
+            steps = self._steps()
             kept = tuple(sorted(self._kept.values(), key=lambda each: (each.task, each.branch)))
             if not steps and not kept:
                 return None
@@ -261,6 +264,17 @@ class Yard:
                 kept=kept,
                 conflicts=dict(self._conflicts),
             )
+
+    def _steps(self) -> list[Step]:
+        """All accepted changes applied; one that no longer merges, against all expectation, is kept and reported."""
+        while True:
+            steps, failed = self._merging.fold(self._merging.accepted.values())
+            if failed is None:
+                return steps
+            del self._merging.accepted[failed.task]
+            tree = steps[-1].tree if steps else self.base.tree
+            self._conflicts[failed.task] = self._merging.merged(tree, failed).conflicts
+            self._keep(failed.task, failed.commit, f"conflicts in {', '.join(self._conflicts[failed.task])}")
 
     def _is_new(self, path: str, tree: str) -> bool:
         return self._objects.entry(self.base.tree, path) != self._objects.entry(tree, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from maos_bot.execution.capture import Capture
 from maos_bot.execution.environment import child_environment, task_environment
 from maos_bot.execution.launcher import Launcher, Then
 from maos_bot.execution.process import CommandAttempt, Launched, StartError, launch
+from maos_bot.execution.readers import Watching, watching
 from maos_bot.execution.tree import Family
 from maos_bot.model import Outcome, Task
 
@@ -31,6 +33,7 @@ class Commands:
         self._family = Family(b"MAOS_RUN_ID=" + os.fsencode(run_id))
         self._resources = ExitStack()
         self._launcher: Launcher | None = None
+        self._readers: Watching | None = None
         self._devnull = -1
         self._scratch: Path | None = None
         self._scratch_lock = threading.Lock()  # several threads start processes
@@ -40,13 +43,14 @@ class Commands:
         self._resources.callback(os.close, self._devnull)
         self._launcher = Launcher()
         self._resources.callback(self._launcher.close)
+        self._readers = self._resources.enter_context(watching(asyncio.get_running_loop()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._resources.close()
-        self._launcher = None
+        self._launcher = self._readers = None
 
     def folder(self, task: Task) -> Path:
         """Where `task` runs; raises `StartError` where that is no folder of the repository."""
@@ -92,6 +96,7 @@ class Commands:
             family=self._family,
             ended=ended,
             crashed=crashed,
+            readers=self._readers,
         )
 
     def end_strays(self) -> None:

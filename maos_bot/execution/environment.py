@@ -35,7 +35,11 @@ def secret_values(environ: Mapping[str, str]) -> list[str]:
     """The values of `environ` that a `Redactor` should know: what a name gives away, and passwords inside of URLs."""
     named = [value for name, value in environ.items() if value and is_secret_name(name)]
     in_urls = [match for value in environ.values() for match in _IN_URL.finditer(value)]
-    passwords = [match["password"] for match in in_urls if match["password"] != match["user"]]
+    passwords = [
+        match["password"]
+        for match in in_urls
+        if match["password"] != match["user"] and not match["password"].isalpha()  # a word would be hidden everywhere
+    ]
     return [*named, *passwords, *(unquote(each) for each in passwords if "%" in each)]
 
 

@@ -425,6 +425,7 @@ class Orchestrator:
             retry_in_s=retry_in_s,
             saved_s=outcome.saved_s,
             result=outcome.result,
+            key=outcome.key,
         )
 
     def _bounds(self) -> Bounds:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from maos_bot.execution.capture import PAUSE_S, Capture
+from maos_bot.execution.readers import Watching
 from maos_bot.execution.shell import Script, ShellError, plain_command, shell_command
 from maos_bot.execution.spawn import spawn
 from maos_bot.execution.tree import Family, Proc, has_marker, members, process_table, quell, reap, send
@@ -96,9 +97,14 @@ class CommandAttempt:
         family: Family,
         ended: Callable[[Outcome], None],
         crashed: Callable[[Exception], None],
+        readers: Watching | None = None,
     ) -> None:
-        """Take over what `launch` started; `marker` is the part of its environment that no other attempt has."""
+        """Take over what `launch` started; `marker` is the part of its environment that no other attempt has.
+
+        `readers` tell of its output and its end; by default the loop itself.
+        """
         self._loop = loop = asyncio.get_running_loop()
+        self._readers = readers or loop
         self._timeout_s = task.timeout_s
         self.memory_mb = task.demand.get(MEMORY)  # what its tree may hold; None is no limit
         self.marker = marker
@@ -120,7 +126,7 @@ class CommandAttempt:
         self._adopted: set[int] = set()  # orphans of this tree that became our children
         self._done = False
         family.running.add(self.pid)
-        loop.add_reader(self._fd, self._guarded, self._read)
+        self._readers.add_reader(self._fd, self._guarded, self._read)
         self._timeout: asyncio.TimerHandle | None = loop.call_at(
             self.begun + self._timeout_s, self._guarded, self._time_out
         )
@@ -130,7 +136,7 @@ class CommandAttempt:
         if self._pidfd is None:
             loop.call_later(_LOOK_S, self._guarded, self._poll)
         else:
-            loop.add_reader(self._pidfd, self._guarded, self._first_exited)
+            self._readers.add_reader(self._pidfd, self._guarded, self._first_exited)
 
     def end(self, state: TaskState, reason: str, *, grace_s: float = GRACE_S) -> None:
         """End the whole tree: SIGTERM now, SIGKILL after `grace_s` (0: at once). A second call can only be quicker."""
@@ -362,12 +368,12 @@ class CommandAttempt:
     def _close_pipe(self) -> None:
         if self._open:
             self._open = False
-            self._loop.remove_reader(self._fd)
+            self._readers.remove_reader(self._fd)
             os.close(self._fd)
 
     def _close_pidfd(self) -> None:
         if self._pidfd is not None:
-            self._loop.remove_reader(self._pidfd)
+            self._readers.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
 

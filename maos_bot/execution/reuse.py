@@ -100,10 +100,12 @@ class Reuse:
         self._cache.forget()
 
     def ended(self, task_id: str, outcome: Outcome, then: Callable[[Outcome], None]) -> None:
-        """The attempt of `task_id` came to `outcome`; `then` gets it with its result and a word on not keeping it."""
+        """The attempt of `task_id` came to `outcome`; `then` gets it with its key, its result and a word on not
+        keeping it."""
         task = self._tasks[task_id]
         look = self._looks.get(task_id, Look())
         log = self._logs.pop(task_id, [])
+        outcome = replace(outcome, key=look.key)
         if outcome.state is not TaskState.SUCCEEDED or not (is_cached(task) or task_id in self._told):
             then(outcome)
             return

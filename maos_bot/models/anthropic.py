@@ -6,11 +6,14 @@ that a conversation's own beginning is read back from the cache turn by turn.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import importlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from maos_bot.errors import ConfigError
 from maos_bot.model import Usage
 from maos_bot.models.faults import arguments_of, provider_error, rate_state
 from maos_bot.models.protocol import (
@@ -50,6 +53,7 @@ class AnthropicProvider:
 
     async def answer(self, turn: Turn, on_text: Callable[[str], None] | None = None) -> Answer:
         """Send one turn, once, and read its stream to the end. Raises `ProviderError`."""
+        await self.warm()
         client = self._client()
         reading = _Reading(on_text)
         rate = RateState()
@@ -90,6 +94,12 @@ class AnthropicProvider:
             return estimated_tokens(turn)
         return int(counted.input_tokens)
 
+    async def warm(self) -> None:
+        """Load the SDK, a second of work, beside the loop."""
+        if "anthropic" not in sys.modules:
+            with contextlib.suppress(ImportError):  # the turn that needs it says so
+                await asyncio.to_thread(importlib.import_module, "anthropic")
+
     async def close(self) -> None:
         """Let go of connections."""
         if self._made is not None:
@@ -101,8 +111,8 @@ class AnthropicProvider:
             try:
                 import anthropic
             except ImportError:
-                raise ConfigError(
-                    "the package `anthropic` isn't installed", hint="pip install 'maos-bot[anthropic]'"
+                raise ProviderError(
+                    Fault.NO_MODEL, "the package `anthropic` isn't installed", hint="pip install 'maos-bot[anthropic]'"
                 ) from None
             self._made = anthropic.AsyncAnthropic(
                 api_key=self._key, base_url=self._base_url or "https://api.anthropic.com", max_retries=0

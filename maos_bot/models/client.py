@@ -112,6 +112,11 @@ class ModelClient:
             )
         raise last
 
+    async def warm(self, target: Target) -> None:
+        """Make the way to `target` ready."""
+        if target.provider in self.providers:
+            await self.providers[target.provider].warm()
+
     async def close(self) -> None:
         """Close every provider."""
         for provider in self.providers.values():

@@ -88,6 +88,9 @@ class CommandProvider:
             await process.wait()
         return self._read(turn, process.returncode or 0, out[:_MOST], err, time.monotonic() - begun, on_text)
 
+    async def warm(self) -> None:
+        """Nothing takes time before the first turn."""
+
     async def count_tokens(self, turn: Turn) -> int:
         """An estimate."""
         return estimated_tokens(turn)

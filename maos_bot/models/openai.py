@@ -5,11 +5,14 @@ It is imported with the first turn. The prefix is sent first and unchanged, whic
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import importlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from maos_bot.errors import ConfigError
 from maos_bot.model import Usage
 from maos_bot.models.faults import arguments_of, provider_error, rate_state
 from maos_bot.models.protocol import (
@@ -47,6 +50,7 @@ class OpenAIProvider:
 
     async def answer(self, turn: Turn, on_text: Callable[[str], None] | None = None) -> Answer:
         """Send one turn, once, and read its stream to the end. Raises `ProviderError`."""
+        await self.warm()
         client = self._client()
         # OpenAI's newer models refuse the old name of this; other servers know only the old one.
         bound = "max_completion_tokens" if self._base_url.startswith(OPENAI) else "max_tokens"
@@ -87,6 +91,12 @@ class OpenAIProvider:
         """An estimate: this API counts nothing beforehand."""
         return estimated_tokens(turn)
 
+    async def warm(self) -> None:
+        """Load the SDK, a second of work, beside the loop."""
+        if "openai" not in sys.modules:
+            with contextlib.suppress(ImportError):  # the turn that needs it says so
+                await asyncio.to_thread(importlib.import_module, "openai")
+
     async def close(self) -> None:
         """Let go of connections."""
         if self._made is not None:
@@ -98,8 +108,8 @@ class OpenAIProvider:
             try:
                 import openai
             except ImportError:
-                raise ConfigError(
-                    "the package `openai` isn't installed", hint="pip install 'maos-bot[openai]'"
+                raise ProviderError(
+                    Fault.NO_MODEL, "the package `openai` isn't installed", hint="pip install 'maos-bot[openai]'"
                 ) from None
             self._made = openai.AsyncOpenAI(api_key=self._key or "none", base_url=self._base_url, max_retries=0)
         return self._made

@@ -176,6 +176,9 @@ class Provider(Protocol):
         Raises `ProviderError`; cancelling ends the request.
         """
 
+    async def warm(self) -> None:
+        """Make ready what takes time before the first turn."""
+
     async def count_tokens(self, turn: Turn) -> int:
         """Input tokens of `turn`: counted by the provider where it can, else estimated from its length."""
 

@@ -105,22 +105,28 @@ def _has_python_tests(root: Path) -> bool:
 def _venv(root: Path, checks: Sequence[Check]) -> Step:
     """A virtual environment with what the project asks for, and the tools that the checks run."""
     python = f"{VENV}/bin/python"
-    lists = sorted(path.name for path in root.glob("*requirements*.txt"))
+    files = sorted(path.name for path in root.glob("*requirements*.txt"))
     project = [name for name in ("pyproject.toml", "setup.py", "setup.cfg") if (root / name).is_file()]
-    wanted = [f"-r {shlex.quote(name)}" for name in lists]
+    wanted = [f"-r {shlex.quote(name)}" for name in files]
     settings = _toml(root / "pyproject.toml")
     groups = [name for name in _TEST_EXTRAS if name in _table(settings, "dependency-groups")]
-    if "setup.py" in project or "build-system" in settings or "project" in settings:
-        extras = [name for name in _TEST_EXTRAS if name in _table(settings, "project", "optional-dependencies")]
-        wanted.append(f"-e '.[{','.join(extras)}]'" if extras else "-e .")
-    wanted += [f"--group {name}" for name in groups]
+    extras = [name for name in _TEST_EXTRAS if name in _table(settings, "project", "optional-dependencies")]
     run = [f"python3 -m venv --clear {VENV}", f"echo '*' > {VENV}/.gitignore"]
+    if "setup.py" in project or "build-system" in settings:
+        wanted.append(f"-e '.[{','.join(extras)}]'" if extras else "-e .")
+    elif extras or _table(settings, "project").get("dependencies"):
+        # No package: setuptools would guess at its modules, and refuse a folder with two. What it depends on is wanted.
+        lists = " + ".join(["p.get('dependencies', [])", *(f"p['optional-dependencies']['{name}']" for name in extras)])
+        read = "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']"
+        run.append(f'{python} -c "{read}; print(*({lists}), sep=chr(10))" > {VENV}/wanted.txt')
+        wanted.append(f"-r {VENV}/wanted.txt")
+    wanted += [f"--group {name}" for name in groups]
     if groups:
         run.append(f"{python} -m pip install --quiet 'pip>=25.1'  # the first that knows --group")
     # The tools apart: where requirements have hashes, pip takes nothing without; what is there already stays.
     tools = dict.fromkeys(tool for check in checks if (tool := _tool(check.run)))
     run += [f"{python} -m pip install {_QUIET} {' '.join(names)}" for names in (wanted, list(tools)) if names]
-    return Step(id="venv", run=tuple(run), inputs=(*lists, *project), outputs=(VENV, _NO_BYTECODE))
+    return Step(id="venv", run=tuple(run), inputs=(*files, *project), outputs=(VENV, _NO_BYTECODE))
 
 
 def _tool(run: str) -> str:

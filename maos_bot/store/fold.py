@@ -121,6 +121,7 @@ class AttemptRecord:
     tokens: int = 0
     usd: float = 0.0
     unpriced: int = 0
+    content: str = ""  # digest of all that it depended on, where the cache knew it
 
 
 @dataclass(kw_only=True, slots=True)
@@ -247,7 +248,7 @@ class RunFold:
             attempt = self._attempt(event.task, event.attempt)
             attempt.state, attempt.reason, attempt.finished_at = event.state, event.reason, event.at
             attempt.duration_s, attempt.exit_code, attempt.cpu_s = event.duration_s, event.exit_code, event.cpu_s
-            attempt.peak_memory_mb = event.peak_memory_mb
+            attempt.peak_memory_mb, attempt.content = event.peak_memory_mb, event.key
             attempt.output_bytes, attempt.omitted_bytes = event.output_bytes, event.omitted_bytes
             task.attempts = max(task.attempts, event.attempt)
         if event.final:

@@ -69,7 +69,7 @@ _SAVE_TASK: Final = (
 _SAVE_ATTEMPT: Final = (
     "INSERT OR REPLACE INTO attempts (run, task, attempt, repository, state, reason, queued_s, wait_reason, freed_by,"
     " started_at, finished_at, duration_s, exit_code, cpu_s, peak_memory_mb, output_bytes, omitted_bytes, tokens, usd,"
-    " unpriced) VALUES "
+    " unpriced, content) VALUES "
 )
 _SAVE_USAGE: Final = (
     "INSERT OR REPLACE INTO usage (run, task, attempt, model, calls, unpriced, input_tokens, output_tokens,"
@@ -318,6 +318,7 @@ class Ingester:
                         a.tokens,
                         a.usd,
                         a.unpriced,
+                        clean(a.content),
                     )
                     for a in changes.attempts
                 ],

@@ -23,6 +23,7 @@ class PastAttempt:
 
     run_id: str
     sha: str
+    content: str  # digest of all it depended on; empty where it isn't known
     branch: str
     attempt: int
     state: str
@@ -88,27 +89,30 @@ def task_names(queries: Queries, repository: str) -> list[str]:
 def task_history(queries: Queries, task: str, repository: str, *, limit: int = 100) -> list[PastAttempt]:
     """The last ended attempts of a task in a repository, newest first."""
     rows = queries.ask(
-        "SELECT r.run_id, r.sha, r.branch, a.attempt, a.state, a.started_at, a.duration_s, a.queued_s, a.usd,"
-        " a.unpriced, t.estimate_s FROM ("
+        "SELECT r.run_id, r.sha, x.content, r.branch, a.attempt, a.state, a.started_at, a.duration_s, a.queued_s,"
+        " a.usd, a.unpriced, t.estimate_s FROM ("
         " SELECT run, task, attempt, state, started_at, duration_s, queued_s, usd, unpriced FROM attempts"
         " WHERE repository = (SELECT id FROM names WHERE name = ?) AND task = (SELECT id FROM names WHERE name = ?)"
         " AND duration_s IS NOT NULL ORDER BY started_at DESC LIMIT ?"
-        ") a JOIN runs r ON r.id = a.run LEFT JOIN tasks t ON t.run = a.run AND t.task = a.task",
+        ") a JOIN runs r ON r.id = a.run"
+        " JOIN attempts x ON x.run = a.run AND x.task = a.task AND x.attempt = a.attempt"
+        " LEFT JOIN tasks t ON t.run = a.run AND t.task = a.task",
         (repository, task, limit),
     )
     return [
         PastAttempt(
             run_id=row[0],
             sha=row[1],
-            branch=row[2],
-            attempt=row[3],
-            state=row[4],
-            started_at=row[5],
-            duration_s=row[6],
-            queued_s=row[7],
-            usd=row[8],
-            unpriced=row[9],
-            estimate_s=row[10],
+            content=row[2],
+            branch=row[3],
+            attempt=row[4],
+            state=row[5],
+            started_at=row[6],
+            duration_s=row[7],
+            queued_s=row[8],
+            usd=row[9],
+            unpriced=row[10],
+            estimate_s=row[11],
         )
         for row in rows
     ]

@@ -426,8 +426,20 @@ def _add_kinds(connection: sqlite3.Connection, names: Sequence[str]) -> None:
     connection.executemany("INSERT INTO kinds (id, name) VALUES (?, ?)", [(KINDS[name], name) for name in names])
 
 
+def content_of_attempts(connection: sqlite3.Connection) -> None:
+    """Step 6: what an attempt depended on, as a digest: the same content that failed and passed is flaky."""
+    connection.execute("ALTER TABLE attempts ADD COLUMN content TEXT NOT NULL DEFAULT ''")
+
+
 Step = Callable[["sqlite3.Connection"], None]
-STEPS: Final[tuple[Step, ...]] = (first_tables, for_the_dashboard, agent_events, spending_by_day, what_came_in)
+STEPS: Final[tuple[Step, ...]] = (
+    first_tables,
+    for_the_dashboard,
+    agent_events,
+    spending_by_day,
+    what_came_in,
+    content_of_attempts,
+)
 SCHEMA_VERSION: Final = len(STEPS)
 _SET: Final = "maos"
 _RECORDS: Final = "_sqlite_migrations"  # where sqlite-utils keeps which steps were applied, and how it makes that

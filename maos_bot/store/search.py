@@ -11,9 +11,10 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from maos_bot.store.queries import Queries
+if TYPE_CHECKING:
+    from maos_bot.store.queries import Queries  # which a run that only stores has no use for
 
 TAIL_FAILED: Final = 8 * 1024
 TAIL_GOOD: Final = 1024

@@ -14,21 +14,21 @@ import pytest
 from tests.container.runner import PODMAN_CONF, Engine, Runner
 from tests.e2e.github_stand_in import GitHubStandIn
 
-_NAMES = ("MAOS_IMAGE", "MAOS_ENGINE", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "DOCKER_HOST", "HOME", "PATH")
-_OUTER = {name: os.environ[name] for name in _NAMES if name in os.environ}  # before the suite's own environment
+_NAMES = ("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "DOCKER_HOST", "HOME", "PATH")
+OUTER = dict(os.environ)  # before the suite's own: builds need this machine's network
 
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    image = _OUTER.get("MAOS_IMAGE")
+    image = OUTER.get("MAOS_IMAGE")
     if not image:
         pytest.skip("no image to test: `make e2e` builds one and runs these tests")
     if os.geteuid() != 0:
         pytest.skip("the runner's user and root's files are told apart by root alone")
-    program = _OUTER.get("MAOS_ENGINE") or ("docker" if _docker_runs() else "podman")
+    program = OUTER.get("MAOS_ENGINE") or ("docker" if _docker_runs() else "podman")
     if not shutil.which(program):
         pytest.skip(f"{program} isn't installed")
-    environ = {name: value for name, value in _OUTER.items() if not name.startswith("MAOS_")}
+    environ = {name: OUTER[name] for name in _NAMES if name in OUTER}
     if program == "podman" and "CONTAINERS_CONF" not in environ:
         settings = tmp_path_factory.mktemp("podman") / "containers.conf"
         settings.write_text(PODMAN_CONF, encoding="utf-8")

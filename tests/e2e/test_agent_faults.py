@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -194,25 +193,42 @@ def test_teams_and_tasks_have_caps_of_their_own(tmp_path: Path) -> None:
     }
 
 
-def test_a_run_that_died_goes_on_with_what_its_agents_had_done(tmp_path: Path) -> None:
-    tasks = {
-        "first": {"agent": "Write a.", "writes": ["a.txt"], "model": "claude-haiku-5-5"},
-        "second": {"agent": "Write b.", "writes": ["b.txt"], "needs": ["first"], "model": "claude-haiku-5-5"},
-    }
-    folder = repository(tmp_path / "repo", json.dumps({"tasks": tasks}))
+TWO = {
+    "first": {"agent": "Write a.", "writes": ["a.txt"], "model": "claude-haiku-5-5"},
+    "second": {"agent": "Write b.", "writes": ["b.txt"], "needs": ["first"], "model": "claude-haiku-5-5"},
+}
+
+
+def stopped(folder: Path, number: signal.Signals) -> tuple[int, str]:
+    """A run that got this signal while its first task was done and its second got no answer."""
     first = [
         tool("Task first:", 0, "write", path="a.txt", text="a\n"),
         tool("Task first:", 1, "finish", summary="wrote a"),
     ]
     silent: Fixture = {"match": {"userMessage": "Task second:"}, **SILENT}
-    with mock_models(tmp_path / "mock", [*first, silent]) as url:
-        command = [sys.executable, "-m", "maos_bot", "run", "--quiet", "--events", str(tmp_path / "events")]
-        process = subprocess.Popen(command, cwd=folder, env=environment(url), stderr=subprocess.DEVNULL)
+    with mock_models(folder.parent / "mock", [*first, silent]) as url:
+        command = [sys.executable, "-m", "maos_bot", "run", "--quiet"]
+        process = subprocess.Popen(command, cwd=folder, env=environment(url), stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         while "wrote a" not in shown(folder) and time.monotonic() < deadline:
             time.sleep(0.2)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def test_an_interrupted_run_hands_over_what_is_done(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "repo", json.dumps({"tasks": TWO}))
+    code, said = stopped(folder, signal.SIGINT)
+    assert code == 130, said
+    (patch,) = (folder / ".maos").glob("*.patch")
+    assert f"git apply .maos/{patch.name}" in said
+    assert "a.txt" in patch.read_text()
+
+
+def test_a_run_that_died_goes_on_with_what_its_agents_had_done(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "repo", json.dumps({"tasks": TWO}))
+    assert stopped(folder, signal.SIGKILL)[0] == -signal.SIGKILL
     second = [
         tool("Task second:", 0, "read", path="a.txt"),
         tool("Task second:", 1, "write", path="b.txt", text="b\n"),
@@ -221,11 +237,10 @@ def test_a_run_that_died_goes_on_with_what_its_agents_had_done(tmp_path: Path) -
     with mock_models(tmp_path / "mock", second) as url:  # who asked for the first again would get no answer
         code, report, said = ran(folder, "--resume", "latest", url=url)
     assert code == 0, said
-    assert {name: task["state"] for name, task in report["tasks"].items()} == dict.fromkeys(tasks, "succeeded")
-    patch = Path(report["patch"]).read_text()
+    assert {name: task["state"] for name, task in report["tasks"].items()} == dict.fromkeys(TWO, "succeeded")
+    patch = (folder / report["patch"]).read_text()
     assert "a.txt" in patch
     assert "b.txt" in patch
-    assert os.path.lexists(folder / ".maos")
 
 
 def shown(folder: Path) -> str:

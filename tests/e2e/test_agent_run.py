@@ -139,29 +139,39 @@ def test_a_goal_becomes_eight_tasks_in_three_teams_and_one_patch(tmp_path: Path)
     assert len(prefixes) <= 1, "all are told the same beginning"
 
 
-def test_on_github_the_comment_has_cost_and_changes_and_findings_become_annotations(tmp_path: Path) -> None:
-    folder = repository(tmp_path / "repo", SPEC, FILES)
+def act(
+    tmp_path: Path, folder: Path, url: str, github: GitHubStandIn, *, fork: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """`maos action` for a pull request at the head of `folder`."""
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
     payloads = json.loads((Path(__file__).parent / "payloads" / "pull_request.json").read_text(encoding="utf-8"))
     payload = payloads[0]
     payload["pull_request"]["head"]["sha"] = head.stdout.strip()
+    if fork:
+        payload["pull_request"]["head"]["repo"] |= {"full_name": "stranger/Hello-World", "id": 1, "fork": True}
     (tmp_path / "event.json").write_text(json.dumps(payload), encoding="utf-8")
+    more = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_EVENT_NAME": "pull_request",
+        "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
+        "GITHUB_API_URL": github.url,
+        "GITHUB_REPOSITORY": REPOSITORY,
+        "GITHUB_WORKSPACE": str(folder),
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "GITHUB_RUN_ID": "1000",
+        "GITHUB_RUN_NUMBER": "1",
+        "GITHUB_RUN_ATTEMPT": "1",
+        "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
+        "MAOS_WRITE_PAUSE_S": "0.01",
+    }
+    return maos(folder, "action", url=url, **more)
+
+
+def test_on_github_the_comment_has_cost_and_changes_and_findings_become_annotations(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "repo", SPEC, FILES)
     with mock_models(tmp_path / "mock", FIXTURES) as url, GitHubStandIn() as github:
-        more = {
-            "GITHUB_ACTIONS": "true",
-            "GITHUB_EVENT_NAME": "pull_request",
-            "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
-            "GITHUB_API_URL": github.url,
-            "GITHUB_REPOSITORY": REPOSITORY,
-            "GITHUB_WORKSPACE": str(folder),
-            "GITHUB_OUTPUT": str(tmp_path / "output"),
-            "GITHUB_RUN_ID": "1000",
-            "GITHUB_RUN_NUMBER": "1",
-            "GITHUB_RUN_ATTEMPT": "1",
-            "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
-            "MAOS_WRITE_PAUSE_S": "0.01",
-        }
-        finished = maos(folder, "action", url=url, **more)
+        finished = act(tmp_path, folder, url, github)
         assert finished.returncode == 0, finished.stderr
         (comment,) = github.comments
     body = comment["body"]
@@ -176,7 +186,16 @@ def test_on_github_the_comment_has_cost_and_changes_and_findings_become_annotati
     }
     output = (tmp_path / "output").read_text()
     patch = output.partition("patch<<")[2].splitlines()[1]
-    assert Path(patch).read_text().count("diff --git") == len(EXPECTED)
+    assert (folder / patch).read_text().count("diff --git") == len(EXPECTED)
+
+
+def test_for_a_fork_no_agent_is_asked_whatever_keys_there_are(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "repo", SPEC + "  look: {agent: Look.}\n", FILES)
+    with mock_models(tmp_path / "mock", FIXTURES) as url, GitHubStandIn() as github:
+        finished = act(tmp_path, folder, url, github, fork=True)
+        assert finished.returncode == 0, finished.stderr
+        assert asked(url) == []
+    assert "agents may not run here: this pull request comes from a fork" in (tmp_path / "summary.md").read_text()
 
 
 def test_apply_takes_the_changes_in_or_says_why_not(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_without_scripts_every_page_is_a_link_away(browser: Browser, site: dict[
         assert "By model" in page.inner_text("main")
         page.click(".top nav >> text=Tasks")
         page.click("main >> a.name:text-is('unit-web')")
-        page.click("text=Flaky commits")
+        page.click(".card-head >> text=Flaky")
         assert page.locator("tbody tr").count() >= 2
         page.click(".top nav >> text=Compare")
         assert "in another state" in page.inner_text("main")

@@ -9,9 +9,9 @@ import pytest
 
 from maos_bot.events import TaskStarted
 from maos_bot.model import Task, TaskState, Usage
-from maos_bot.models.protocol import Answer, Fault, ProviderError
+from maos_bot.models.protocol import Answer, Asked, Fault, ProviderError
 from tests.agent_parts import Said, Scripted, call, crew, finish, say
-from tests.integration.running import Ran, run
+from tests.integration.running import Ran, command, run
 
 READS = ("read", "finish")
 
@@ -102,3 +102,22 @@ def test_what_was_measured_overrules_what_was_reckoned(tmp_path: Path, joined_us
     assert set(ran.states().values()) == {TaskState.SUCCEEDED}
     joined = [f"s{n}" for n in range(4) if "goes on from" in ran.output(f"s{n}")]
     assert joined == (["s0", "s1", "s2"] if joined_usd > 0.01 else ["s0", "s1", "s2", "s3"])
+
+
+def test_readers_share_a_folder_only_on_top_of_the_same_changes(tmp_path: Path) -> None:
+    scripts: dict[str, list[Said]] = {name: [finish("x")] for name in ("edit", "r0", "r1", "r2", "r3", "r4")}
+    tasks = [
+        Task(id="edit", agent="Edit.", writes=("a",)),
+        command("between", "true", needs=("edit",)),
+        *(Task(id=f"r{n}", agent="Look.", needs=needs) for n, needs in enumerate(((), (), ("between",), ("between",)))),
+        Task(id="r4", agent="Look.", needs=("edit", "between")),
+    ]
+    _, provider = shown(tmp_path, scripts, tasks)
+    folders = {name: folder for name, folder in _folders(provider) if name.startswith("r")}
+    assert folders["r0"] == folders["r1"]
+    assert folders["r2"] == folders["r3"] != folders["r0"]
+
+
+def _folders(provider: Scripted) -> list[tuple[str, str]]:
+    said = [(turn.messages[0], turn.folder) for turn in provider.turns]
+    return [(each.text.split(":")[0].removeprefix("Task "), folder) for each, folder in said if isinstance(each, Asked)]

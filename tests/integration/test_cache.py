@@ -413,3 +413,17 @@ def test_several_runs_at_once_share_one_cache(root: Path) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_attempts_of_the_same_content_say_so_whether_they_pass_or_not(root: Path) -> None:
+    """What a flaky task is told by: a failed attempt carries its key too."""
+    unsteady = "test -e seen || { touch seen; exit 1; }"
+    first = run(root, command("unsteady", unsteady, inputs=("in.txt",), max_attempts=2, retry_delay_s=0.0))
+    ends = first.of(TaskFinished)
+    assert [end.state for end in ends] == [S.FAILED, S.SUCCEEDED]
+    assert len({end.key for end in ends}) == 1
+    assert ends[0].key
+    (root / "in.txt").write_text("two\n")
+    other = run(root, command("unsteady", unsteady, inputs=("in.txt",), max_attempts=2, retry_delay_s=0.0))
+    assert other.end("unsteady").key not in {"", ends[0].key}
+    assert not run(root, command("plain", "true")).end("plain").key

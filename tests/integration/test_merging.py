@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from benchmarks._merge_sets import PROFILES, TaskSet, apply, make_repository, make_set, run_set
 from benchmarks.merge import measure
-from tests.worktree_parts import TEXT, agent, git, places, play, repository
+from maos_bot.model import Task
+from tests.worktree_parts import TEXT, agent, files_of, git, places, play, repository
 
 _SETS = 60  # a second or so of the CPU each; benchmarks/merge runs hundreds
 
@@ -115,6 +117,34 @@ def test_a_rename_takes_the_edits_of_others_along(tmp_path: Path) -> None:
         return {path.name: path.read_text() for path in root.glob("*.txt")}
 
     assert play(work()) == {"moved.txt": TEXT.replace("line 3\n", "line three\n")}
+
+
+def test_what_others_add_can_not_undo_a_merge_that_was_made(tmp_path: Path) -> None:
+    """A copy of a file that one task moved and another edited: git may take either for where the file went."""
+    root = repository(tmp_path / "r")
+    mover, copier, editor = agent("mover"), agent("copier"), agent("editor")
+
+    async def work(*order: Task) -> None:
+        trees = places(root, mover, copier, editor, run_id="-".join(task.id for task in order))
+        one, two, three = [await trees.open(task) for task in (mover, copier, editor)]
+        (one / "a.txt").unlink()
+        (one / "moved.txt").write_text(TEXT.replace("line 1", "row 1").replace("line 20", "row 20"))
+        (two / "copy.txt").write_text(TEXT.replace("line 3\n", "line iii\n"))
+        (three / "a.txt").write_text(TEXT.replace("line 3\n", "line three\n"))
+        for task in order:
+            await trees.take(task)
+        await trees.close()
+        merged = await trees.result()
+        assert merged
+        kept = {each.task for each in merged.kept}
+        assert kept | set(merged.tasks) == {"mover", "copier", "editor"}
+        said = "".join(files_of(root, merged.commit).values()) + "".join(
+            "".join(files_of(root, each.branch).values()) for each in merged.kept
+        )
+        assert all(word in said for word in ("row 20", "line iii", "line three"))
+
+    for order in itertools.permutations((mover, copier, editor)):
+        play(work(*order))
 
 
 def test_a_folder_and_a_file_of_the_same_name_conflict(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from maos_bot.agents.places import RefusedError
+from maos_bot.agents.places import PlaceError, RefusedError
+from maos_bot.execution.confined import AgentCommands
+from maos_bot.execution.confinement import Confinement
+from maos_bot.redact import Redactor
 from tests.worktree_parts import TEXT, agent, files_of, git, places, play, repository, state_of
 
 
@@ -148,6 +151,51 @@ def test_what_the_commands_of_a_task_that_only_looks_leave_behind_is_nobodys_wor
             assert await trees.take(task) is None
         await trees.close()
         assert await trees.result() is None
+
+    play(work())
+
+
+def test_what_an_agent_wrote_is_tried_confined(tmp_path: Path) -> None:
+    root = repository(tmp_path / "r")
+    (root / "own.txt").write_text("the user's own file\n")
+    environ = {**os.environ, "API_TOKEN": "a-secret-of-ours"}
+    commands = AgentCommands(redactor=Redactor(()), environ=environ)
+    if not commands.holds:
+        pytest.skip(f"nothing here can hold a command: {commands.refusal}")
+    text = f"env; cat /proc/{os.getpid()}/environ {root}/own.txt; echo over > {root}/a.txt; echo mine > a.txt; exit 3\n"
+    task = agent("one", verify="sh ./check.sh")
+
+    async def work() -> str:
+        trees = places(root, task, commands=commands, base=git(root, "rev-parse", "HEAD"))
+        folder = await trees.open(task)
+        (folder / "check.sh").write_text(text)
+        said = await trees.verify(task, folder)
+        (folder / "check.sh").write_text("exit 0\n")
+        assert await trees.verify(task, folder) == ""
+        taken = await trees.take(task)
+        assert taken
+        assert taken.files == ("check.sh",)
+        await trees.close()
+        return said
+
+    said = play(work())
+    commands.close()
+    assert "PATH=" in said
+    assert "a-secret-of-ours" not in said
+    assert "the user's own file" not in said
+    assert (root / "a.txt").read_text() == TEXT
+
+
+def test_where_nothing_can_confine_verify_no_token_is_spent(tmp_path: Path) -> None:
+    root = repository(tmp_path / "r")
+    commands = AgentCommands(redactor=Redactor(()), environ=dict(os.environ), held_by=Confinement())
+    task = agent("one", verify="true")
+
+    async def work() -> None:
+        trees = places(root, task, commands=commands)
+        with pytest.raises(PlaceError, match="`verify` would run what an agent wrote"):
+            await trees.open(task)
+        await trees.close()
 
     play(work())
 
@@ -381,8 +429,6 @@ def test_a_link_put_in_the_way_of_a_folder_is_not_followed(tmp_path: Path) -> No
 
 
 def test_without_git_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maos_bot.agents.places import PlaceError
-
     monkeypatch.setenv("PATH", str(tmp_path))
     task = agent("one")
 

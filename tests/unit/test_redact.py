@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import time
 from urllib.parse import quote
@@ -87,6 +88,9 @@ def test_a_secret_inside_base64_is_found_at_any_alignment(before: bytes, after: 
         lambda secret: secret.encode().hex(),
         lambda secret: secret.encode().hex().upper(),
         lambda secret: json.dumps({"password": secret}),
+        lambda secret: json.dumps(json.dumps({"password": secret})),
+        html.escape,
+        lambda secret: html.escape(secret, quote=False),
         lambda secret: secret.splitlines()[1],
     ],
 )
@@ -248,6 +252,7 @@ def test_passwords_inside_urls_are_secrets() -> None:
     environ = {
         "DATABASE_URL": "postgres://app:p%40ssw0rd-long@db.example.invalid/app",
         "CI_DATABASE": "postgres://postgres:postgres@localhost/test",
+        "OTHER_DATABASE": "mysql://root:password@localhost/test",
         "HTTPS_PROXY": "http://127.0.0.1:3128",
         "API_TOKEN": "abc-def",
         "HOME": "/home/me",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,7 @@ def test_a_virtual_environment_of_our_own_gets_what_the_project_asks_for_and_the
     tmp_path: Path,
 ) -> None:
     project = """
+[build-system]
 [project]
 name = "x"
 [project.optional-dependencies]
@@ -109,7 +112,7 @@ dev = []
         "echo '*' > .venv-maos/.gitignore",
         ".venv-maos/bin/python -m pip install --quiet 'pip>=25.1'  # the first that knows --group",
         f"{install} -r requirements-dev.txt -e '.[test]' --group dev",
-        f"{install} ruff pytest",
+        f"{install} ruff pytest build",
     ]
     assert venv.inputs[:2] == ("/requirements-dev.txt", "/pyproject.toml")
     assert venv.outputs == (".venv-maos", "!**/__pycache__/")
@@ -137,3 +140,23 @@ def test_the_workflow_runs_where_the_tools_are_and_may_write_what_the_action_wri
     job = workflow["jobs"]["maos"]
     assert job["permissions"] == {"contents": "read", "pull-requests": "write", "checks": "write"}
     assert job["steps"][-1]["uses"] == uses
+
+
+def test_a_project_that_is_no_package_gets_its_dependencies_and_not_itself(tmp_path: Path) -> None:
+    project = """
+[project]
+name = "x"
+dependencies = ["one>=1"]
+[project.optional-dependencies]
+test = ["two", "three; python_version > '3'"]
+"""
+    script = tasks_for(tmp_path, {"pyproject.toml": project, "a.py": "", "b.py": ""})["venv"].run or ""
+    (read,) = [line for line in script.splitlines() if "tomllib" in line]
+    (tmp_path / ".venv-maos/bin").mkdir(parents=True)
+    (tmp_path / ".venv-maos/bin/python").symlink_to(sys.executable)
+    subprocess.run(["bash", "-ec", read], cwd=tmp_path, check=True, timeout=60)
+
+    wanted = (tmp_path / ".venv-maos/wanted.txt").read_text().splitlines()
+    assert wanted == ["one>=1", "two", "three; python_version > '3'"]
+    assert "-r .venv-maos/wanted.txt" in script
+    assert "-e ." not in script
