@@ -56,7 +56,7 @@ _GRAPH_BYTES: Final = 30_000  # of a plan's picture in an answer
 SUMMARY_BYTES: Final = 1024 * 1024 - 4096  # a summary above 1 MiB is dropped whole (runner FileCommandManager.cs)
 _ERROR_CHARACTERS: Final = 60_000  # of an error, in the summary; the log has all of it
 _LEAST_MASKED: Final = 8  # characters: a mask for less would hide ordinary words
-OUTPUT_BYTES: Final = 900 * 1024  # all outputs of a job: 1 MB
+OUTPUT_BYTES: Final = 900 * 1024  # all outputs of a job: 1 MB of UTF-16 (docs: passing information between jobs)
 
 
 def main(environ: Mapping[str, str] | None = None) -> int:
@@ -153,7 +153,7 @@ def _run(
         (config.root / _input(env, "sarif")).write_text(
             to_sarif(result.standing.open(report.findings), version=__version__), encoding="utf-8"
         )
-    _write_outputs(env, report, result, _patch(config, report.run_id))
+    _write_outputs(env, config.db.parent, report, result, _patch(config, report.run_id))
     return report.exit_code if report.exit_code is not None else ExitCode.BUG
 
 
@@ -481,14 +481,22 @@ def _write_summary(env: Mapping[str, str], text: str) -> None:
             file.write(text)
 
 
-def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishResult, patch: str) -> None:
-    """Outputs with a random delimiter, refused where a value holds it (actions/toolkit `file-command.ts`)."""
+def _write_outputs(env: Mapping[str, str], folder: Path, report: RunReport, result: PublishResult, patch: str) -> None:
+    """Outputs with a random delimiter, refused where a value holds it (actions/toolkit `file-command.ts`).
+
+    A report that is too large for one goes to a file in `folder`.
+    """
     path = env.get("GITHUB_OUTPUT", "")
     if not path:
         return
     row = report.to_json()
     usage = row["usage"]
     whole = json.dumps(row, ensure_ascii=False)
+    if len(whole.encode("utf-16-le", "replace")) > OUTPUT_BYTES:
+        place = folder / f"{report.run_id}.json"
+        place.write_text(whole, encoding="utf-8", errors="replace")
+        click.echo(f"maos: the report is too large for an output: it is in {place}", err=True)
+        whole = ""
     values = {
         "status": report.status,
         "run-id": report.run_id,
@@ -496,7 +504,7 @@ def _write_outputs(env: Mapping[str, str], report: RunReport, result: PublishRes
         "tokens": str(sum(usage[name] or 0 for name in usage if name.endswith("tokens"))),
         "findings": str(len(result.standing.open(report.findings))),
         "patch": patch,
-        "report-json": whole if len(whole.encode()) <= OUTPUT_BYTES else "",
+        "report-json": whole,
     }
     with Path(path).open("a", encoding="utf-8") as file:
         for name, value in values.items():

@@ -35,12 +35,12 @@ def client_of(github: GitHubStandIn, *, patience_s: float = 60.0, timeout_s: flo
 
 
 def publisher_of(
-    github: GitHubStandIn, *, number: int = 1, sha: str = SHA, settle_s: float = 0.0, **options: float
+    github: GitHubStandIn, *, number: int = 1, attempt: int = 1, sha: str = SHA, settle_s: float = 0.0, **options: float
 ) -> Publisher:
     return Publisher(
         trigger_of(sha),
         client_of(github, **options),
-        workflow_run=WorkflowRun(id="1", number=number, attempt=1, key="0123456789ab"),
+        workflow_run=WorkflowRun(id="1", number=number, attempt=attempt, key="0123456789ab"),
         comment_every_s=0.05,
         settle_s=settle_s,
     )
@@ -56,7 +56,7 @@ def publish(
     **options: float,
 ) -> tuple[PublishResult, RunReport, str]:
     """What was posted of a run that ended, its report, and its job summary."""
-    publisher = publisher_of(github, number=number, sha=sha, **options)
+    publisher = publisher_of(github, number=number, sha=sha, **options)  # type: ignore[arg-type]
     events = play(jobs, trigger=trigger_of(sha))
     for event in events:
         publisher.add(event)

@@ -41,6 +41,7 @@ def act(
     number: int = 1,
     spec: str = SPEC,
     comment: str = "",
+    checks: str = "",
 ) -> Any:
     """Run the action in `folder`; returns the finished process."""
     (folder / ".maos.yml").write_text(spec, encoding="utf-8")
@@ -61,6 +62,7 @@ def act(
         "GITHUB_WORKFLOW": "CI",
         "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
         "INPUT_COMMENT": comment,
+        "INPUT_CHECKS": checks,
         "MAOS_WRITE_PAUSE_S": "0.01",
         "MAOS_RETRY_PAUSE_S": "0.01",
     }
@@ -173,3 +175,17 @@ def test_the_doctor_says_of_github_what_the_run_says(github: GitHubStandIn, tmp_
     assert "pull-requests: write" in done.stderr
     assert "990 of 1,000 requests left" in ours
     assert "runner:" in done.stderr
+
+
+def test_a_report_too_large_for_an_output_is_in_a_file(github: GitHubStandIn, tmp_path: Path) -> None:
+    lines = "".join(f"::warning file=a.py,line={n}::{'x' * 200} {n}\n" for n in range(1, 2001))
+    (tmp_path / "lines.txt").write_text(lines, encoding="utf-8")
+    spec = "version: 1\ntasks:\n  lint: {run: 'cat lines.txt'}\n"
+    done = act(github, tmp_path, PAYLOADS[0], spec=spec, comment="off", checks="false")
+    assert done.returncode == 0, done.stderr
+    (path,) = (each for each in (tmp_path / ".maos").glob("*.json") if each.name != "state.json")
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert len(report["findings"]) == 2000
+    output = (tmp_path / "output").read_text(encoding="utf-8")
+    assert len(output.encode("utf-16-le")) < 1_000_000
+    assert path.name in done.stderr

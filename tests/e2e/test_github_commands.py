@@ -207,3 +207,42 @@ def test_retry_leaves_out_what_succeeded_on_this_commit_and_nothing_needs(
     assert ask("/maos run")[1] == ["lint", "prepare", "report", "unit"], "run doesn't reuse"
     github.pull["head"]["sha"] = place.base
     assert ask("/maos retry")[1] == ["lint", "prepare", "report", "unit"], "another commit"
+
+
+def test_pull_request_target_runs_nothing_but_the_approved_commit(
+    github: GitHubStandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = repository(tmp_path, head_files={".maos.yml": "version: 1\ntasks:\n  lint: {run: 'touch evil.txt'}\n"})
+    event = _pull_request_event(place.head)
+    event["pull_request"] = pull_request(sha=place.head, fork=True)
+
+    def happen() -> int:
+        return act_inside(github, place.folder, "pull_request_target", event, capfd, sha=place.base).code
+
+    assert happen() == 3
+    said(github, f"/maos approve {place.head}", login="stranger")
+    assert happen() == 3
+    assert not (place.folder / "ran.txt").exists()
+    said(github, f"/maos approve {place.head}")
+    assert happen() == 0
+    assert (place.folder / "ran.txt").exists()
+    assert not (place.folder / "evil.txt").exists()
+    (place.folder / "ran.txt").unlink()
+    git(place.folder, "checkout", "-q", "--force", place.base)
+    event["pull_request"]["head"]["sha"] = "d" * 40  # the next push
+    assert happen() == 3
+    assert not (place.folder / "ran.txt").exists()
+
+
+def test_an_approval_that_was_edited_or_taken_back_counts_no_more(
+    github: GitHubStandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = repository(tmp_path)
+    event = _pull_request_event(place.head)
+    event["pull_request"] = pull_request(sha=place.head, fork=True)
+    approval = said(github, f"/maos approve {place.head}")
+    approval["updated_at"] = "2026-11-24T00:00:00Z"
+    assert act_inside(github, place.folder, "pull_request_target", event, capfd, sha=place.base).code == 3
+    github.comments.clear()
+    assert act_inside(github, place.folder, "pull_request_target", event, capfd, sha=place.base).code == 3
+    assert not (place.folder / "ran.txt").exists()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -125,6 +126,31 @@ def test_of_two_runs_at_once_the_newer_ones_comment_stands(github: GitHubStandIn
     assert ended.problems == ()
     assert any("newer run" in problem for problem in left.problems)
     assert {run["head_sha"][0] for run in github.checks} == {"7", "8"}
+
+
+def test_a_rerun_takes_over_the_comment_and_posts_its_checks_anew(github: GitHubStandIn) -> None:
+    """ "Re-run jobs": the same workflow run and commit, its second attempt; the first one died under way."""
+    dead = publisher_of(github, number=5, sha="5" * 40)
+    for event in play(JOBS, trigger=trigger_of("5" * 40))[:3]:
+        dead.add(event)
+    wait_for(lambda: github.comments and github.checks)
+    again = publisher_of(github, number=5, attempt=2, sha="5" * 40)
+    for event in play(JOBS, trigger=trigger_of("5" * 40)):
+        again.add(event)
+    assert again.close(within_s=30.0).problems == ()
+    (comment,) = github.comments
+    assert "run=5.2" in comment["body"].partition("\n")[0]
+    newest = {run["name"]: run["conclusion"] for run in github.checks}  # GitHub shows the newest of a name
+    assert set(newest.values()) == {"success"}
+    assert any("newer run" in problem for problem in dead.close(within_s=30.0).problems)
+    assert "run=5.2" in github.comments[0]["body"].partition("\n")[0]
+
+
+def wait_for(there: Callable[[], object]) -> None:
+    until = time.monotonic() + 20.0
+    while not there():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.02)
 
 
 def test_runs_that_begin_at_the_same_moment_leave_one_comment(github: GitHubStandIn) -> None:
