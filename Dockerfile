@@ -51,4 +51,5 @@ RUN PYTHONHASHSEED=0 /opt/maos/bin/python -B /tmp/container/bytecode.py imported
  && install -d -o maos -g maos /workspace
 WORKDIR /workspace
 # -I: neither the workspace nor PYTHON* variables decide what is imported. -B: nothing is written beside our modules.
-ENTRYPOINT ["tini", "--", "/opt/maos/bin/python", "-I", "-B", "-u", "/opt/maos/entry.py"]
+# It puts tini before itself.
+ENTRYPOINT ["/opt/maos/bin/python", "-I", "-B", "-u", "/opt/maos/entry.py"]

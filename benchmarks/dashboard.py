@@ -55,7 +55,17 @@ def measure(path: Path, *, rounds: int) -> dict[str, Any]:
     rng = random.Random(3)
     result: dict[str, Any] = {"size": {**counts, "mb": path.stat().st_size / 2**20}, "rounds": rounds}
     figures: dict[str, dict[str, Any]] = {
-        name: {} for name in ("p95_ms", "median_ms", "cpu_p95_ms", "kb", "gzip_kb", "full_scans", "covering")
+        name: {}
+        for name in (
+            "p95_ms",
+            "median_ms",
+            "cpu_p95_ms",
+            "first_cpu_ms",
+            "kb",
+            "gzip_kb",
+            "full_scans",
+            "covering",
+        )
     }
     for page, url in pages_of(some, big, rng).items():
         times: list[float] = []

@@ -1,4 +1,8 @@
-"""The container's first program after its init: who to be, then `maos` with the container's arguments.
+"""The container's first program: an init that knows nothing, who to be, then `maos` with the container's arguments.
+
+Whoever is process 1 shows in `/proc` the environment it was started with, tokens and keys in it, to every process of
+its user: to the tasks. So this program, the first process, becomes tini with an empty environment, and what it had
+comes through a pipe to the second start of this program, in whose memory it stays (`maos` hides that).
 
 In GitHub Actions it stays root, which the workspace needs: that belongs to the runner's user. Anywhere else it becomes
 the owner of the folder it is in, so that nothing there turns root's. It is no shell script: Debian's shell drops the
@@ -13,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 NOBODY_SPECIAL = 1000  # the image's own user
+INIT = "/usr/bin/tini"
+_TAKE = "--environment-from="
 ALL_USERS = 4294967295  # how many a process sees that is in no user namespace
 
 
@@ -38,8 +44,36 @@ def become(user: int, group: int) -> None:
     os.environ["HOME"] = "/home/maos" if user == NOBODY_SPECIAL else "/tmp"
 
 
+def hand_over(environ: Mapping[bytes, bytes]) -> int:
+    """A descriptor to read `environ` from once, by whoever inherits it."""
+    data = b"\0".join(name + b"=" + value for name, value in environ.items())
+    reader, writer = os.pipe()
+    if os.fork() == 0:  # it may be more than a pipe holds, and nobody reads yet
+        os.close(reader)
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(data)
+        os._exit(0)
+    os.close(writer)
+    os.set_inheritable(reader, True)
+    return reader
+
+
+def take_over(descriptor: int) -> None:
+    """Make what `hand_over` wrote our environment."""
+    with os.fdopen(descriptor, "rb") as pipe:
+        data = pipe.read()
+    for variable in filter(None, data.split(b"\0")):
+        name, _, value = variable.partition(b"=")
+        os.environb[name] = value
+
+
 def main() -> None:
-    """Become who we should be and run the command in this process."""
+    """Become the init, or, started by it, who we should be, and run the command in this process."""
+    if os.getpid() == 1:
+        ours = [sys.executable, "-I", "-B", "-u", __file__, f"{_TAKE}{hand_over(os.environb)}", *sys.argv[1:]]
+        os.execve(INIT, [INIT, "--", *ours], {})
+    if sys.argv[1:] and sys.argv[1].startswith(_TAKE):
+        take_over(int(sys.argv.pop(1).removeprefix(_TAKE)))
     here = Path.cwd().stat()
     users = int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2])
     user = new_user(us=os.getuid(), owner=(here.st_uid, here.st_gid), environ=os.environ, users=users)

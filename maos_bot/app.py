@@ -52,7 +52,6 @@ PLAN_TIME_S: Final = 0.1  # how long planning may look for a better schedule
 _GIT_S: Final = 5.0
 _MOST_NAMED: Final = 10  # tasks in an error's words
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-_GC_THRESHOLD: Final = 20_000  # objects: a run keeps most of what it makes, so there is little to be found
 
 
 class Sink(Protocol):
@@ -300,7 +299,6 @@ def execute(
         )
         lock = resumption.lock if resumption else _lock(database, run_id)
         over = False
-        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         gc.freeze()  # what was loaded so far lives to the end: looking through it again and again frees nothing
         try:
             asyncio.run(_run(orchestrator, _signal_handlers()))

@@ -6,11 +6,12 @@ Imports of the engine, the store and the dashboard stand inside the commands, so
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -19,12 +20,14 @@ from maos_bot.errors import ExitCode, InterruptedRunError, MaosError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_GC_THRESHOLD: Final = 20_000  # objects: commands keep most of what they make, so there is little to be found
 _MODES = click.Choice(["sequential", "parallel", "pipelined", "hybrid"])
 _STRATEGIES = click.Choice(["conservative", "balanced", "aggressive"])
 
 
 def main() -> None:
     """Run the command line and exit with the documented code; only a bug of ours shows a traceback."""
+    gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
     try:
         code = maos.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -45,6 +48,7 @@ def main() -> None:
         traceback.print_exc()
         click.echo("maos: this is a bug of ours; please report it with the lines above", err=True)
         code = ExitCode.BUG
+    gc.freeze()  # on its way out Python would look through all there is for what could be freed
     sys.exit(code or ExitCode.OK)
 
 

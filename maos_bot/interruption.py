@@ -16,7 +16,9 @@ from maos_bot.errors import InterruptedRunError
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 CANCEL_S: Final = 10.0  # from the first signal to the end (runner `ProcessInvoker.cs`)
-RESERVE_S: Final = 1.5  # of it, for what is written after the last request
+RESERVE_S: Final = (
+    2.5  # of it, for what is written after the last request: by the time of SIGTERM all requests are over
+)
 
 
 class Interruption:

@@ -63,7 +63,7 @@ def test_24_tasks_finish_in_a_small_container_and_nothing_is_killed(
     assert {task["state"] for task in report["tasks"].values()} == {"succeeded"}
     peak = report["peak"]["memory_mb"]
     assert peak < MEGABYTES[memory]
-    print(f"{memory}, {SIZES[memory]} CPUs: {report['wall_s']:.1f} s, peak of tasks {peak:.0f} MB")  # noqa: T201
+    print(f"{memory}, {SIZES[memory]} CPUs: {report['wall_s']:.1f} s, peak of tasks {peak:.0f} MB")
 
 
 GREEDY = """\

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -294,10 +295,11 @@ def test_orders_to_agents_are_the_bases(
 
 LOOK = """
 import pathlib
+token = pathlib.Path("nekot").read_bytes()[::-1]
 found, closed = 0, 0
 for each in pathlib.Path("/proc").glob("[0-9]*/environ"):
     try:
-        found += b"INPUT_GITHUB-TOKEN=ghs_" in each.read_bytes()
+        found += token in each.read_bytes()
     except PermissionError:
         closed += 1
     except OSError:
@@ -311,7 +313,9 @@ def test_a_task_cannot_read_the_jobs_token_from_the_process_that_started_it(
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
+    token = f"ghs_{secrets.token_hex(18)}"  # no other process of this machine has it
     (work / "look.py").write_text(LOOK, encoding="utf-8")
+    (work / "nekot").write_text(token[::-1], encoding="utf-8")
     (work / ".maos.yml").write_text(f"version: 1\ntasks:\n  look: {{run: '{sys.executable} look.py'}}\n")
     event = {"action": "opened", "pull_request": pull_request(sha=SHA), "repository": {"full_name": "a/b"}}
     (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
@@ -323,7 +327,7 @@ def test_a_task_cannot_read_the_jobs_token_from_the_process_that_started_it(
         "GITHUB_API_URL": github.url,
         "GITHUB_REPOSITORY": REPOSITORY,
         "GITHUB_WORKSPACE": str(work),
-        "INPUT_GITHUB-TOKEN": TOKEN,
+        "INPUT_GITHUB-TOKEN": token,
         "MY_API_KEY": "k3y-that-a-literal-has",
         "MAOS_WRITE_PAUSE_S": "0",
     }
@@ -333,8 +337,8 @@ def test_a_task_cannot_read_the_jobs_token_from_the_process_that_started_it(
     assert (work / "found.txt").read_text(encoding="utf-8") == "0 with it, some closed"
     assert "::add-mask::k3y-that-a-literal-has" in done.stdout
     everything = b"".join(path.read_bytes() for path in work.rglob("*") if path.is_file())
-    assert TOKEN.encode() not in everything
-    assert TOKEN not in done.stdout + done.stderr + json.dumps(github.comments) + json.dumps(github.checks)
+    assert token.encode() not in everything
+    assert token not in done.stdout + done.stderr + json.dumps(github.comments) + json.dumps(github.checks)
 
 
 # What a container's root may do by default.

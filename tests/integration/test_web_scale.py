@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from benchmarks.big_history import NOW, build
-from benchmarks.dashboard import pages_of, scans_of
+from benchmarks.dashboard import measure, pages_of, scans_of
 from web import create_app
 
 PAGES = tuple(pages_of([""], {"1000 tasks": "", "10000 tasks": ""}, random.Random(1)))
@@ -73,3 +73,11 @@ def test_a_run_of_very_many_tasks_is_folded_by_stage_and_opens_by_parts(
     assert failed.status_code == 200
     for part in ("/graph", "/teams", "/resources", "/log", "/events"):
         assert len(client.get(f"{urls[page]}{part}").data) < 1_000_000
+
+
+def test_the_benchmark_measures_each_page(history: Path) -> None:
+    figures = measure(history, rounds=2)
+    for name in ("p95_ms", "cpu_p95_ms", "first_cpu_ms", "gzip_kb"):
+        assert set(figures[name]) == set(PAGES)
+    assert figures["full_scans"] == {}
+    assert figures["rss_mb"] > 1
