@@ -23,7 +23,7 @@ class Watched:
         self.flying: dict[tuple[str, ...], int] = {}
         self.first: dict[tuple[str, ...], int] = {}
 
-    async def answer(self, turn: Turn, on_text: Callable[[str], None] | None = None) -> Answer:
+    async def answer(self, turn: Turn, on_text: Callable[[str], None] | None = None) -> Answer:  # noqa: ARG002
         key = tuple(tool.name for tool in turn.tools)
         self.flying[key] = self.flying.get(key, 0) + 1
         await asyncio.sleep(0.01)
@@ -31,7 +31,7 @@ class Watched:
         self.flying[key] -= 1
         return Answer(text="x", usage=Usage(input_tokens=1))
 
-    async def count_tokens(self, turn: Turn) -> int:
+    async def count_tokens(self, turn: Turn) -> int:  # noqa: ARG002
         return 1
 
     async def warm(self) -> None:
