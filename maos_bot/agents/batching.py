@@ -33,7 +33,7 @@ class Conversation:
     """One to go on from: what was said, with which tools and model, on top of whose changes, and when it was used."""
 
     messages: tuple[Message, ...]
-    tools: tuple[str, ...]
+    tools: str  # their signature
     model: str
     base: frozenset[str]  # tasks whose changes the files have in them
     task: str
@@ -60,7 +60,7 @@ def best(
     known: Sequence[Conversation],
     *,
     terms: Terms,
-    tools: tuple[str, ...],
+    tools: str,
     model: str,
     base: frozenset[str],
     now: float,

@@ -21,7 +21,7 @@ from maos_bot.agents.worker import Ask, Bounds, Result, Tell, Worker
 from maos_bot.events import ChangeTaken, FindingReported
 from maos_bot.model import Outcome, Task, TaskState, Team
 from maos_bot.models.prices import Price
-from maos_bot.models.protocol import Answer, Message, Turn
+from maos_bot.models.protocol import Answer, Message, Tool, Turn, signature
 from maos_bot.models.sizes import estimated_tokens
 
 _LONGEST = 6000  # characters of a review that are sent back
@@ -111,7 +111,7 @@ class TeamLead:
         tools = self.places.tools(task, folder)
         names = tuple(tool.name for tool in tools.tools)
         back = self._back.pop(task.id, None)
-        joined = None if back or setting is None else self._join(task, names, setting, note)
+        joined = None if back or setting is None else self._join(task, tools.tools, setting, note)
         spent: list[float | None] = []
 
         async def counted(turn: Turn) -> Answer:
@@ -142,25 +142,25 @@ class TeamLead:
             return Outcome(state=TaskState.FAILED, reason=f"not accepted: {first[:300]}"), result
         self._measured.turns += result.turns
         if setting and may_share(task, names):
-            self._keep(task, names, setting, result)
+            self._keep(task, tools.tools, setting, result)
             if None not in spent:
                 costs = self._measured.shared if joined else self._measured.alone
                 costs.append(sum(usd for usd in spent if usd is not None))
         return Outcome(state=TaskState.SUCCEEDED), result
 
     def _join(
-        self, task: Task, tools: tuple[str, ...], setting: Setting, note: Callable[[str], None]
+        self, task: Task, tools: Sequence[Tool], setting: Setting, note: Callable[[str], None]
     ) -> Conversation | None:
         """The conversation that `task` goes on from; None where it has one of its own."""
         measured = self._measured
-        if not may_share(task, tools) or _dearer(measured.shared, measured.alone):
+        if not may_share(task, [tool.name for tool in tools]) or _dearer(measured.shared, measured.alone):
             return None
         turns = setting.turns or (measured.turns / measured.accepted if measured.accepted else USUAL_TURNS)
         found = best(
             task,
             self._known,
             terms=Terms(price=setting.price, prefix=_tokens(self.prefix), turns=turns),
-            tools=tools,
+            tools=signature(tools),
             model=setting.model,
             base=setting.base,
             now=setting.now(),
@@ -173,13 +173,13 @@ class TeamLead:
         note(f"goes on from the conversation of {conversation.task}: about ${saved:.4f} less than alone")
         return conversation
 
-    def _keep(self, task: Task, tools: tuple[str, ...], setting: Setting, result: Result) -> None:
+    def _keep(self, task: Task, tools: Sequence[Tool], setting: Setting, result: Result) -> None:
         now = setting.now()
         self._known = [each for each in self._known if now - each.used_at <= CACHED_S]
         self._known.append(
             Conversation(
                 messages=result.messages,
-                tools=tools,
+                tools=signature(tools),
                 model=setting.model,
                 base=setting.base,
                 task=task.id,

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 from maos_bot.model import Usage
 from maos_bot.models.health import Health
 from maos_bot.models.prices import Prices
-from maos_bot.models.protocol import Answer, Fault, Provider, ProviderError, RateState, Turn
+from maos_bot.models.protocol import Answer, Fault, Provider, ProviderError, RateState, Turn, signature
 from maos_bot.models.sizes import estimated_tokens
 from maos_bot.resources.token_rate import INPUT, OUTPUT, REQUESTS, TokenRates
 
@@ -204,12 +204,12 @@ class ModelClient:
             )
 
 
-_Beginning: TypeAlias = tuple[Target, str, tuple[str, ...]]
+_Beginning: TypeAlias = tuple[Target, str, str]
 
 
 def _beginning(target: Target, turn: Turn) -> _Beginning:
     """What a provider's cache knows a prefix by: tools stand before it, so other tools are another beginning."""
-    return target, turn.prefix, tuple(tool.name for tool in turn.tools)
+    return target, turn.prefix, signature(turn.tools)
 
 
 def _used(usage: Usage | None, *, counted: bool) -> dict[str, float]:

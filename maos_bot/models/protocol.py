@@ -7,7 +7,9 @@ Every failure is a `ProviderError` with a `Fault`, from which alone retries, fal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
@@ -23,6 +25,12 @@ class Tool:
     name: str
     description: str
     schema: Mapping[str, Any]
+
+
+def signature(tools: Sequence[Tool]) -> str:
+    """What tells one set of tools from another, as a provider's cache sees it: they stand before all else."""
+    said = json.dumps([[tool.name, tool.description, dict(tool.schema)] for tool in tools], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 
 from maos_bot.events import TaskStarted
 from maos_bot.model import Task, TaskState, Usage
-from maos_bot.models.protocol import Answer, Asked, Fault, ProviderError
+from maos_bot.models.protocol import Answer, Asked, Fault, ProviderError, Tool, signature
 from tests.agent_parts import Said, Scripted, call, crew, finish, say
 from tests.integration.running import Ran, command, run
 
@@ -121,3 +121,9 @@ def test_readers_share_a_folder_only_on_top_of_the_same_changes(tmp_path: Path) 
 def _folders(provider: Scripted) -> list[tuple[str, str]]:
     said = [(turn.messages[0], turn.folder) for turn in provider.turns]
     return [(each.text.split(":")[0].removeprefix("Task "), folder) for each, folder in said if isinstance(each, Asked)]
+
+
+def test_tools_that_are_described_otherwise_are_another_beginning() -> None:
+    one, other = (Tool(name="finish", description=words, schema={}) for words in ("with findings", "without"))
+    assert signature([one]) != signature([other])
+    assert signature([one]) == signature([Tool(name="finish", description="with findings", schema={})])

@@ -183,3 +183,18 @@ def test_a_run_of_commands_loads_nothing_of_agents(tmp_path: Path) -> None:
 def test_the_spec_of_a_whole_run_is_left_alone_where_there_is_no_agent(hired: Any) -> None:
     spec: Spec = hired("tasks: {look: {agent: Look.}}\n").spec
     assert [task.id for task in spec.tasks] == ["look"]
+
+
+def test_the_doctor_says_which_providers_are_open_and_what_is_missing(tmp_path: Path) -> None:
+    def providers(**environ: str) -> dict[str, str]:
+        command = [sys.executable, "-m", "maos_bot", "doctor", "--json"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={"PATH": "/nowhere", **environ}, capture_output=True, check=True
+        )
+        return dict(json.loads(done.stdout)["providers"])
+
+    assert providers() == {}
+    opened = providers(ANTHROPIC_API_KEY="k", OPENAI_BASE_URL="http://127.0.0.1:1/v1", MAOS_MODEL_COMMAND="codex")
+    assert set(opened) == {"anthropic", "openai", "codex-cli"}
+    assert "claude-" in opened["anthropic"]
+    assert opened["codex-cli"] == "the program codex, which isn't on the PATH"

@@ -23,7 +23,7 @@ def read(path: str, size: int, *, failed: bool = False) -> tuple[Message, ...]:
 
 def conversation(*messages: Message, task: str = "first", used_at: float = 0.0) -> Conversation:
     said = (Asked(text="Task first: look."), *messages)
-    return Conversation(messages=said, tools=TOOLS, model="m", base=frozenset(), task=task, used_at=used_at)
+    return Conversation(messages=said, tools="those", model="m", base=frozenset(), task=task, used_at=used_at)
 
 
 def job_of(words: str, **values: object) -> Task:
@@ -31,7 +31,7 @@ def job_of(words: str, **values: object) -> Task:
 
 
 def chosen(job: Task, *known: Conversation, now: float = 1.0, terms: Terms = TERMS) -> str:
-    found = best(job, known, terms=terms, tools=TOOLS, model="m", base=frozenset(), now=now, most_tokens=100_000)
+    found = best(job, known, terms=terms, tools="those", model="m", base=frozenset(), now=now, most_tokens=100_000)
     return found[0].task if found else ""
 
 
@@ -69,7 +69,7 @@ def test_a_conversation_is_left_when_reading_it_along_costs_more_than_it_saves()
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"tools": ("read", "finish")}, "other tools are another beginning in the cache"),
+        ({"tools": "others"}, "other tools are another beginning in the cache"),
         ({"model": "other"}, "another model has another cache"),
         ({"base": frozenset({"edit"})}, "its files have other changes in them"),
         ({"used_at": -CACHED_S}, "the cache has forgotten it"),

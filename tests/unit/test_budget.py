@@ -75,3 +75,14 @@ def test_a_debit_settles_once() -> None:
     ledger.cancel(debit)
     with pytest.raises(ValueError, match="settled before"):
         ledger.settle(debit, Usage())
+
+
+def test_a_cap_that_was_reached_keeps_those_below_it_from_going_on_and_no_others() -> None:
+    ledger = Ledger(Budget(), caps={"team:qa": Budget(tokens=10), "task:own": Budget(tokens=5)})
+    for task, team in (("one", "qa"), ("own", "")):
+        with pytest.raises(BudgetError):
+            ledger.debit(Cost(tokens=100, usd=None), task=task, team=team)
+    assert ledger.refused(task="two", team="qa").startswith("budget: team qa")
+    assert ledger.refused(task="own").startswith("budget: task own")
+    assert ledger.refused(task="free", team="docs") == ""
+    assert ledger.refusal.startswith("budget: team qa"), "the first of all"
