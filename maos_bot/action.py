@@ -25,6 +25,7 @@ from maos_bot import app, carried
 from maos_bot._version import __version__
 from maos_bot.carried import Carried
 from maos_bot.config import SPEC_NAMES, Config, make_config
+from maos_bot.doctor import this_machine
 from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError, StoreError
 from maos_bot.execution.changes import changed_files
 from maos_bot.execution.environment import child_environment, hide_from_children, secret_values, with_trusted_checkout
@@ -42,6 +43,7 @@ from maos_bot.github.trigger import SERVER_URL, read_trigger, read_workflow_run
 from maos_bot.github.trust import Decision, decide
 from maos_bot.granting import ALL_TOOLS, Grant
 from maos_bot.interruption import Interruption
+from maos_bot.job import Beginning, Job, prepare
 from maos_bot.model import Task, Trigger
 from maos_bot.reporting import markdown
 from maos_bot.reporting import words as words_of
@@ -124,8 +126,8 @@ def _run(
 ) -> int:
     if state.refused:
         click.echo(f"::warning title=Earlier state not used::{_escaped(_refusal(state))}")
-    beginning = app.Beginning(trigger=case.trigger, grant=_grant(case, decision))
-    job = app.prepare(config, repository=case.trigger.repository, beginning=beginning)
+    beginning = Beginning(trigger=case.trigger, grant=_grant(case, decision))
+    job = prepare(config, repository=case.trigger.repository, beginning=beginning)
     publisher = _publisher(env, case.trigger, client, case.desk) if client else None
     before = _finished(config, job, case)
     if publisher is not None:
@@ -165,7 +167,7 @@ def _patch(config: Config, run_id: str) -> str:
     return str(path.relative_to(config.root)) if path.is_relative_to(config.root) else str(path)
 
 
-def _finished(config: Config, job: app.Job, case: Case) -> Finished:
+def _finished(config: Config, job: Job, case: Case) -> Finished:
     """What `/maos retry` needn't do again; nothing for any other command or event."""
     if case.command is None or case.command.verb != "retry":
         return Finished()
@@ -248,7 +250,7 @@ def _tell_abilities(
     token = _input(env, "github-token")
     left = quota(client) if client else None
     found = abilities(token=token, left=left, trigger=case.trigger, decision=decision)
-    for line in lines((*app.this_machine(workspace), *(each for each in found if each.name != "event"))):
+    for line in lines((*this_machine(workspace), *(each for each in found if each.name != "event"))):
         click.echo(f"maos: {unissuable(line)}", err=True)
 
 
@@ -360,7 +362,7 @@ def _done(env: Mapping[str, str], workspace: Path, case: Case) -> str:
     if verb == "plan":
         from maos_bot.reporting.mermaid import graph_of_plan
 
-        job = app.prepare(_config(env, workspace, None), repository=case.trigger.repository)
+        job = prepare(_config(env, workspace, None), repository=case.trigger.repository)
         text = (
             f"{words_of.number(len(job.tasks), 'task')} in {words_of.number(len(job.plan.stages), 'stage')}, "
             f"{job.plan.mode}, about {words_of.duration(job.plan.predicted.makespan_s)} "

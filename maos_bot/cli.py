@@ -133,9 +133,9 @@ def validate(spec: str | None, as_json: bool) -> int:
 @click.option("--goal", metavar="TEXT", help="Have a model turn this goal into tasks first, and show them too.")
 def plan(spec: str | None, mermaid: bool, **options: Any) -> int:
     """Show stages, predicted schedule, critical path and price; runs nothing."""
-    from maos_bot import app
+    from maos_bot.job import show_plan
 
-    return app.show_plan(_config(spec, options), mermaid=mermaid)
+    return show_plan(_config(spec, options), mermaid=mermaid)
 
 
 @maos.command()
@@ -324,9 +324,9 @@ def import_(file: Path, output: Path | None) -> int:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 def doctor(as_json: bool) -> int:
     """Show what this machine offers and which limits `auto` becomes, each with its reason."""
-    from maos_bot import app
+    from maos_bot.doctor import doctor as examine
 
-    return app.doctor(Path.cwd(), as_json=as_json)
+    return examine(Path.cwd(), as_json=as_json)
 
 
 def _config(spec: str | None, options: dict[str, Any]) -> Any:
