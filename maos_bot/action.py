@@ -11,7 +11,6 @@ import contextlib
 import glob
 import json
 import os
-import secrets
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from maos_bot._version import __version__
 from maos_bot.carried import Carried
 from maos_bot.config import SPEC_NAMES, Config, make_config
 from maos_bot.doctor import this_machine
-from maos_bot.errors import ConfigError, ExitCode, GitHubError, MaosError, StoreError
+from maos_bot.errors import ExitCode, GitHubError, MaosError, StoreError
 from maos_bot.execution.changes import changed_files
 from maos_bot.execution.environment import child_environment, hide_from_children, secret_values, with_trusted_checkout
 from maos_bot.execution.ownership import give_back
@@ -41,6 +40,19 @@ from maos_bot.github.publisher import Publisher, PublishResult
 from maos_bot.github.stored import claimed_pull_request, ours, read_stored, report_of_stored
 from maos_bot.github.trigger import SERVER_URL, read_trigger, read_workflow_run
 from maos_bot.github.trust import Decision, decide
+from maos_bot.github.workflow import (
+    OUTPUT_BYTES,
+    SUMMARY_BYTES,
+    comment_mode,
+    escaped,
+    mask,
+    read_flag,
+    read_input,
+    read_payload,
+    read_seconds,
+    write_outputs,
+    write_summary,
+)
 from maos_bot.granting import ALL_TOOLS, Grant
 from maos_bot.interruption import Interruption
 from maos_bot.job import Beginning, Job, prepare
@@ -55,10 +67,8 @@ from maos_bot.retrying import Finished, finished_before
 _NOTES_BYTES: Final = 16_000  # for what wasn't posted, in the summary
 _SARIF_BYTES: Final = 20 * 1024 * 1024
 _GRAPH_BYTES: Final = 30_000  # of a plan's picture in an answer
-SUMMARY_BYTES: Final = 1024 * 1024 - 4096  # a summary above 1 MiB is dropped whole (runner FileCommandManager.cs)
 _ERROR_CHARACTERS: Final = 60_000  # of an error, in the summary; the log has all of it
 _LEAST_MASKED: Final = 8  # characters: a mask for less would hide ordinary words
-OUTPUT_BYTES: Final = 900 * 1024  # all outputs of a job: 1 MB of UTF-16 (docs: passing information between jobs)
 
 
 def main(environ: Mapping[str, str] | None = None) -> int:
@@ -74,20 +84,20 @@ def main(environ: Mapping[str, str] | None = None) -> int:
             return _act(env, workspace, interruption)
     except MaosError as error:
         click.echo(f"maos: {unissuable(str(error))}", err=True)  # a bad spec's own words are in it
-        _write_summary(env, f"MAOS bot stopped:\n\n{fenced(str(error)[:_ERROR_CHARACTERS])}\n")
+        write_summary(env, f"MAOS bot stopped:\n\n{fenced(str(error)[:_ERROR_CHARACTERS])}\n")
         return error.exit_code
     finally:
         try:
             give_back(workspace, since=began)
         except OSError as error:
-            click.echo(f"::warning title=Files of root remain in the workspace::{_escaped(str(error))}")
+            click.echo(f"::warning title=Files of root remain in the workspace::{escaped(str(error))}")
 
 
 def _act(env: Mapping[str, str], workspace: Path, interruption: Interruption) -> int:
-    payload = _payload(env)
+    payload = read_payload(env)
     trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), payload, env)
     client = _client(env, trigger)
-    stored = _input(env, "report")
+    stored = read_input(env, "report")
     case = look_into(trigger, payload, client, stored_run=bool(stored))
     decision = decide(case.trigger, facts=case.facts)
     click.echo(f"maos: {unissuable(decision.reason)}", err=True)
@@ -110,7 +120,7 @@ def _act(env: Mapping[str, str], workspace: Path, interruption: Interruption) ->
         return _publish_stored(env, workspace / stored, case.trigger, client)
     if decision.answer:
         return _answer(env, workspace, case, decision.reason, client)
-    _write_summary(env, f"MAOS bot ran nothing: {decision.reason}\n")
+    write_summary(env, f"MAOS bot ran nothing: {decision.reason}\n")
     return ExitCode.OK if trigger.event == "issue_comment" else ExitCode.NOTHING_TO_DO
 
 
@@ -125,7 +135,7 @@ def _run(
     state: Carried,
 ) -> int:
     if state.refused:
-        click.echo(f"::warning title=Earlier state not used::{_escaped(_refusal(state))}")
+        click.echo(f"::warning title=Earlier state not used::{escaped(_refusal(state))}")
     beginning = Beginning(trigger=case.trigger, grant=_grant(case, decision))
     job = prepare(config, repository=case.trigger.repository, beginning=beginning)
     publisher = _publisher(env, case.trigger, client, case.desk) if client else None
@@ -151,8 +161,8 @@ def _run(
         result = publisher.close() if publisher is not None else PublishResult()
         _say(result)
     _summarise(env, config.db.parent, report, result, note=_refusal(state))
-    if _input(env, "sarif"):
-        (config.root / _input(env, "sarif")).write_text(
+    if read_input(env, "sarif"):
+        (config.root / read_input(env, "sarif")).write_text(
             to_sarif(result.standing.open(report.findings), version=__version__), encoding="utf-8"
         )
     _write_outputs(env, config.db.parent, report, result, _patch(config, report.run_id))
@@ -176,7 +186,7 @@ def _finished(config: Config, job: Job, case: Case) -> Finished:
             config.db, job.tasks, digest=job.spec.digest, trigger=case.trigger, again=case.command.words
         )
     except StoreError as error:
-        click.echo(f"::warning title=Nothing reused::{_escaped(str(error))}")
+        click.echo(f"::warning title=Nothing reused::{escaped(str(error))}")
         return Finished()
 
 
@@ -213,7 +223,7 @@ def _sarif_findings(root: Path, tasks: Sequence[Task], report: RunReport) -> tup
                 except FileNotFoundError:
                     continue
                 except (OSError, ValueError, RecursionError) as error:
-                    click.echo(f"::warning title=Findings not read::{_escaped(f'{name}: {error}')}")
+                    click.echo(f"::warning title=Findings not read::{escaped(f'{name}: {error}')}")
     return tuple(found)
 
 
@@ -240,14 +250,14 @@ def _summarise(
     told = "\n".join(("", "", "#### Not posted to GitHub", "", *notes, "")) if notes else "\n"
     if note:
         told += f"\n{inline(note, limit=600)}\n"
-    _write_summary(env, made.text + told)
+    write_summary(env, made.text + told)
 
 
 def _tell_abilities(
     env: Mapping[str, str], workspace: Path, client: GitHubClient | None, case: Case, decision: Decision
 ) -> None:
     """What will be missing and what would mend it, in the log before anything is run."""
-    token = _input(env, "github-token")
+    token = read_input(env, "github-token")
     left = quota(client) if client else None
     found = abilities(token=token, left=left, trigger=case.trigger, decision=decision)
     for line in lines((*this_machine(workspace), *(each for each in found if each.name != "event"))):
@@ -259,16 +269,12 @@ def _mask_secrets(env: Mapping[str, str]) -> None:
     if env.get("GITHUB_ACTIONS") != "true":
         return
     for value in secret_values(env):
-        if value != _input(env, "github-token") and len(value) >= _LEAST_MASKED and not value.isdigit():
-            _mask(value)
-
-
-def _mask(value: str) -> None:
-    click.echo(f"::add-mask::{_escaped(value)}")
+        if value != read_input(env, "github-token") and len(value) >= _LEAST_MASKED and not value.isdigit():
+            mask(value)
 
 
 def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
-    token = _input(env, "github-token")
+    token = read_input(env, "github-token")
     if not token:
         return None
     return GitHubClient(
@@ -276,10 +282,10 @@ def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
         repository=trigger.repository or env.get("GITHUB_REPOSITORY", ""),
         api_url=env.get("GITHUB_API_URL") or API_URL,
         ca_bundle=env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or "",
-        timeout_s=_seconds(env, "MAOS_TIMEOUT_S", TIMEOUT_S),
-        patience_s=_seconds(env, "MAOS_PATIENCE_S", PATIENCE_S),
-        write_pause_s=_seconds(env, "MAOS_WRITE_PAUSE_S"),
-        retry_pause_s=_seconds(env, "MAOS_RETRY_PAUSE_S"),
+        timeout_s=read_seconds(env, "MAOS_TIMEOUT_S", TIMEOUT_S),
+        patience_s=read_seconds(env, "MAOS_PATIENCE_S", PATIENCE_S),
+        write_pause_s=read_seconds(env, "MAOS_WRITE_PAUSE_S"),
+        retry_pause_s=read_seconds(env, "MAOS_RETRY_PAUSE_S"),
     )
 
 
@@ -291,15 +297,15 @@ def _publisher(
     *,
     told_by_stranger: bool = False,
 ) -> Publisher:
-    mode = _comment_mode(env)
+    mode = comment_mode(env)
     return Publisher(
         trigger,
         client,
-        workflow_run=read_workflow_run(env, spec=_input(env, "spec")),
+        workflow_run=read_workflow_run(env, spec=read_input(env, "spec")),
         comment=mode != "off",
         recreate=mode == "recreate",
-        checks=_flag(env, "checks"),
-        settle_s=_seconds(env, "MAOS_WRITE_PAUSE_S"),
+        checks=read_flag(env, "checks"),
+        settle_s=read_seconds(env, "MAOS_WRITE_PAUSE_S"),
         dismissed=desk.dismissed if desk else None,
         told_by_stranger=told_by_stranger,
     )
@@ -307,7 +313,7 @@ def _publisher(
 
 def _say(result: PublishResult) -> None:
     for problem in result.problems:
-        click.echo(f"::warning title=Not posted to GitHub::{_escaped(problem)}")
+        click.echo(f"::warning title=Not posted to GitHub::{escaped(problem)}")
     if result.comment_url:
         click.echo(f"maos: comment at {result.comment_url}", err=True)
 
@@ -320,9 +326,9 @@ def _beside_secrets(env: Mapping[str, str], config: Config, trigger: Trigger) ->
     spec = checkout.trusted_file(env.get("GITHUB_SHA", ""), names)
     checkout.check_out(
         trigger.sha,
-        token=_input(env, "github-token"),
+        token=read_input(env, "github-token"),
         server_url=env.get("GITHUB_SERVER_URL") or SERVER_URL,
-        mask=_mask,
+        mask=mask,
     )
     replaced = checkout.trust_instructions(env.get("GITHUB_SHA", ""))
     if replaced:
@@ -342,13 +348,13 @@ def _answer(env: Mapping[str, str], workspace: Path, case: Case, reason: str, cl
     if not _refused(case):
         words = _done(env, workspace, case)
     text = f"---\n\n{code(case.said.body.partition(chr(10))[0], limit=120)} by {inline(case.said.author)}:\n\n{words}"
-    marker = Marker(key=read_workflow_run(env, spec=_input(env, "spec")).key, sha=case.trigger.sha)
+    marker = Marker(key=read_workflow_run(env, spec=read_input(env, "spec")).key, sha=case.trigger.sha)
     sticky = StickyComment(client, pull_request=case.trigger.pull_request or 0, marker=marker)
     try:
         sticky.answer(text)
     except GitHubError as error:
-        click.echo(f"::warning title=Not posted to GitHub::{_escaped(f'answer: {error}')}")
-    _write_summary(env, f"{text}\n")
+        click.echo(f"::warning title=Not posted to GitHub::{escaped(f'answer: {error}')}")
+    write_summary(env, f"{text}\n")
     return ExitCode.OK
 
 
@@ -387,7 +393,7 @@ def _react(case: Case, content: str) -> None:
     try:
         case.desk.react(case.said.id, content)
     except GitHubError as error:
-        click.echo(f"::warning title=Not posted to GitHub::{_escaped(f'reaction: {error}')}")
+        click.echo(f"::warning title=Not posted to GitHub::{escaped(f'reaction: {error}')}")
 
 
 def _publish_stored(env: Mapping[str, str], path: Path, trigger: Trigger, client: GitHubClient) -> int:
@@ -410,65 +416,25 @@ def _is_of(client: GitHubClient, number: int, trigger: Trigger) -> bool:
     try:
         return Desk(client, number).pull().sha == trigger.sha
     except GitHubError as error:
-        click.echo(f"::warning title=Not posted to GitHub::{_escaped(f'comment: {error}')}")
+        click.echo(f"::warning title=Not posted to GitHub::{escaped(f'comment: {error}')}")
         return False
 
 
 def _config(env: Mapping[str, str], workspace: Path, command: Command | None) -> Config:
     named = list(command.words) if command and command.verb in ("run", "retry") else []
     config = make_config(
-        use_cache=_flag(env, "cache"),
-        cache_size=_input(env, "cache-size") or None,
+        use_cache=read_flag(env, "cache"),
+        cache_size=read_input(env, "cache-size") or None,
         cwd=workspace,
-        spec=_input(env, "spec") or None,
-        db=_input(env, "database") or None,
-        mode=_input(env, "mode") or None,
-        strategy=_input(env, "strategy") or None,
-        limits=_input(env, "limits").split(),
-        tasks=named or _input(env, "tasks").split(),
-        events=_input(env, "events") or None,
+        spec=read_input(env, "spec") or None,
+        db=read_input(env, "database") or None,
+        mode=read_input(env, "mode") or None,
+        strategy=read_input(env, "strategy") or None,
+        limits=read_input(env, "limits").split(),
+        tasks=named or read_input(env, "tasks").split(),
+        events=read_input(env, "events") or None,
     )
     return replace(config, root=workspace)
-
-
-def _payload(env: Mapping[str, str]) -> object:
-    path = env.get("GITHUB_EVENT_PATH", "")
-    if not path:
-        hint = "`maos action` runs in GitHub Actions; here use `maos run`"
-        raise ConfigError("GITHUB_EVENT_PATH is not set", hint=hint)
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"the event file {path} can't be read: {error}") from error
-
-
-def _input(env: Mapping[str, str], name: str) -> str:
-    """An input of the action: upper case, hyphens stay (runner `Handler.cs`)."""
-    return env.get(f"INPUT_{name.upper()}", "").strip()
-
-
-def _flag(env: Mapping[str, str], name: str) -> bool:
-    value = _input(env, name).lower() or "true"
-    if value not in ("true", "false"):
-        raise ConfigError(f"input {name} is {value!r}", hint="give true or false")
-    return value == "true"
-
-
-def _comment_mode(env: Mapping[str, str]) -> str:
-    given = _input(env, "comment").lower() or "update"
-    mode = {"true": "update", "false": "off"}.get(given, given)
-    if mode not in ("update", "recreate", "off"):
-        raise ConfigError(f"input comment is {given!r}", hint="give update, recreate or off")
-    return mode
-
-
-def _seconds(env: Mapping[str, str], name: str, usual: float = 1.0) -> float:
-    """A wait that tests make short; a second otherwise, as GitHub advises between writes."""
-    text = env.get(name) or str(usual)
-    try:
-        return max(0.0, float(text))
-    except ValueError as error:
-        raise ConfigError(f"{name} is {text!r}", hint="give seconds, such as 1.0") from error
 
 
 def _changed(root: Path, trigger: Trigger) -> frozenset[str] | None:
@@ -476,21 +442,8 @@ def _changed(root: Path, trigger: Trigger) -> frozenset[str] | None:
     return changes.files if changes else None
 
 
-def _write_summary(env: Mapping[str, str], text: str) -> None:
-    path = env.get("GITHUB_STEP_SUMMARY", "")
-    if path:
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(text)
-
-
 def _write_outputs(env: Mapping[str, str], folder: Path, report: RunReport, result: PublishResult, patch: str) -> None:
-    """Outputs with a random delimiter, refused where a value holds it (actions/toolkit `file-command.ts`).
-
-    A report that is too large for one goes to a file in `folder`.
-    """
-    path = env.get("GITHUB_OUTPUT", "")
-    if not path:
-        return
+    """The run's outputs; a report that is too large for one goes to a file in `folder`."""
     row = report.to_json()
     usage = row["usage"]
     whole = json.dumps(row, ensure_ascii=False)
@@ -508,13 +461,4 @@ def _write_outputs(env: Mapping[str, str], folder: Path, report: RunReport, resu
         "patch": patch,
         "report-json": whole,
     }
-    with Path(path).open("a", encoding="utf-8") as file:
-        for name, value in values.items():
-            delimiter = f"maos-{secrets.token_hex(16)}"
-            if delimiter in value:
-                raise ConfigError(f"output {name} holds its own delimiter")
-            file.write(f"{name}<<{delimiter}\n{value}\n{delimiter}\n")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    write_outputs(env, values)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from maos_bot.action import SUMMARY_BYTES
+from maos_bot.github.workflow import SUMMARY_BYTES
 from maos_bot.model import TaskState
 from maos_bot.reporting import markdown
 from maos_bot.reporting.report import report_of

@@ -17,8 +17,11 @@ from maos_bot.config import CACHE_BYTES, DATABASE, SPEC_NAMES, parse_size
 from maos_bot.model import ExecutionMode, ParallelStrategy
 
 ROOT = Path(__file__).parents[2]
-CODE = (ROOT / "maos_bot" / "action.py").read_text(encoding="utf-8")
-READERS = ("_input", "_flag", "_choice")
+CODE = "\n".join(
+    (ROOT / "maos_bot" / name).read_text(encoding="utf-8").replace("from __future__ import annotations", "")
+    for name in ("action.py", "github/workflow.py")
+)
+READERS = ("read_input", "read_flag")
 
 
 def described(path: str) -> dict[str, Any]:
