@@ -140,14 +140,6 @@ def delete(git: Git, folder: Folder, lock: AbstractContextManager[object]) -> No
         folder.index.unlink()
 
 
-def differing(git: Git, one: str, other: str) -> frozenset[str]:
-    """The paths in which two trees differ."""
-    if one == other:
-        return frozenset()
-    said = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", one, other).stdout
-    return frozenset(os.fsdecode(name) for name in said.split(b"\0") if name)
-
-
 def _admin(git: Git, folder: Folder) -> Path:
     """Where git keeps what it knows of the worktree: under the last part of its path, which is unique here."""
     place = git.git_dir / "worktrees" / folder.path.name

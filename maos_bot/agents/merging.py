@@ -85,10 +85,8 @@ class Merging:
         if last.conflicts:
             return last
         # In its place others would no longer merge; after all of them it does.
-        edits = {
-            path: (self.objects.entry(self.tip, path), self.objects.entry(last.tree, path)) for path in change.edits
-        }
-        edits = {path: edit for path, edit in edits.items() if edit[0] != edit[1]}
+        # All that differs: where others moved a file, git took the change along to where it is now.
+        edits = self.objects.edits(self.tip, last.tree)
         onto = frozenset(self.accepted)
         return self._accept(replace(change, start=self.tip, after=last.tree, edits=edits, onto=onto), last.tree)
 

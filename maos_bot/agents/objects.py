@@ -103,6 +103,25 @@ class Objects:
             tree = found.oid
         return ""
 
+    def edits(self, one: str, other: str) -> dict[str, Edit]:
+        """What leads from tree `one` to `other`, by path: a file that becomes a folder is gone, and others are new."""
+        found: dict[str, Edit] = {}
+        self._differing(one, other, "", found)
+        return found
+
+    def _differing(self, one: str, other: str, above: str, found: dict[str, Edit]) -> None:
+        before, after = self.tree(one), self.tree(other)
+        for name in sorted(before.keys() | after.keys()):
+            was, now = before.get(name), after.get(name)
+            if was == now:
+                continue
+            inner = [each.oid if each and each.mode == TREE else "" for each in (was, now)]
+            if any(inner):
+                self._differing(inner[0], inner[1], f"{above}{name}/", found)
+            left = None if inner[1] else now
+            if left or not inner[0]:
+                found[above + name] = (was, left)
+
     def line_counts(self, one: str, other: str) -> tuple[int, int]:
         """Lines added and removed between two trees; what isn't text has none."""
         with self._lock:

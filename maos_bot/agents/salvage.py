@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maos_bot.agents.folders import Folder, differing, look
+from maos_bot.agents.folders import Folder, look
 from maos_bot.agents.git import Git, GitError
 from maos_bot.agents.handover import Keeper, Kept
 from maos_bot.agents.merging import Accepted, Merging
-from maos_bot.agents.objects import TREE, Objects
+from maos_bot.agents.objects import Objects
 from maos_bot.agents.origin import Origin
 from maos_bot.agents.scanning import submodules_of
 from maos_bot.agents.workshop import dead_runs, remove_tree
@@ -43,11 +43,7 @@ def leftover(git: Git, objects: Objects, folder: Folder, submodules: Sequence[st
 def load(merging: Merging, state: Mapping[str, Any]) -> None:
     """Put what `state` says was accepted into `merging`."""
     for row in state["accepted"]:
-        start, after = row["start"], row["after"]
-        edits = {}
-        for path in sorted(differing(merging.git, start, after)):
-            before, now = merging.objects.entry(start, path), merging.objects.entry(after, path)
-            edits[path] = (before, None if now and now.mode == TREE else now)
+        edits = merging.objects.edits(row["start"], row["after"])
         change = Accepted(**{**row, "edits": edits, "onto": frozenset(row["onto"])})
         merge = merging.add(change)
         if merge.conflicts:

@@ -225,7 +225,7 @@ class Yard:
         folder.start, folder.onto = tip, frozenset(self._merging.accepted)
         folder.commit = self._commit_of(folder.onto)
         folder.conflicts = merge.conflicts
-        folder.differing = worktree.differing(self._git, tip, merge.tree)
+        folder.differing = frozenset(self._objects.edits(tip, merge.tree))
         worktree.set_to(self._git, folder, merge.tree)
         folder.checked_out = merge.tree
         return replace(taken, conflicts=merge.conflicts, branch=folder.kept, advice=_advice(merge, folder.kept))

@@ -147,6 +147,29 @@ def test_what_others_add_can_not_undo_a_merge_that_was_made(tmp_path: Path) -> N
         play(work(*order))
 
 
+def test_an_edit_that_went_along_with_a_rename_stays_when_others_come_after(tmp_path: Path) -> None:
+    """In its own place the edit meets a deletion; after all others it goes to where one of them moved the file."""
+    root = repository(tmp_path / "r")
+    deleter, editor, mover, other = [agent(name) for name in ("deleter", "editor", "mover", "other")]
+
+    async def work() -> str:
+        trees = places(root, deleter, editor, mover, other, order=["deleter", "editor", "other", "mover"])
+        one, two, three, four = [await trees.open(task) for task in (deleter, editor, mover, other)]
+        (one / "a.txt").unlink()
+        (two / "a.txt").write_text(TEXT.replace("line 3\n", "line three\n"))
+        (three / "a.txt").rename(three / "moved.txt")
+        (four / "src/b.txt").write_text("other\n" + TEXT)
+        for task in (deleter, mover, editor, other):
+            taken = await trees.take(task)
+            assert taken
+            assert not taken.conflicts
+        await trees.close()
+        await trees.apply()
+        return (root / "moved.txt").read_text()
+
+    assert "line three\n" in play(work())
+
+
 def test_a_folder_and_a_file_of_the_same_name_conflict(tmp_path: Path) -> None:
     root = repository(tmp_path / "r")
     one, two = agent("one"), agent("two")
