@@ -3,24 +3,20 @@
 The result is a function of the set of accepted changes alone: it is always made anew from the base, change by change
 in the plan's order, so that a run with eight workers ends with the bytes of one with a single worker. A change is
 accepted if the whole still merges with it. Where changes touch different paths, trees are put together entry by entry;
-where they meet, git's own three-way merge decides (`git merge-tree`), which follows renames.
+where they meet, git's own three-way merge decides, which follows renames.
 """
 
 from __future__ import annotations
 
 import heapq
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from maos_bot.agents.git import Git, GitError
-from maos_bot.agents.objects import TREE, Edits, Entry, Objects
+from maos_bot.agents.objects import TREE, Edits, Objects
+from maos_bot.agents.threeway import Merge, merge_trees
 
-# Renames of folders are a guess that git makes by majority; which it makes must not hang on what came before.
-_MERGE: Final = {"merge.directoryRenames": "false", "merge.renames": "true", "merge.renameLimit": "1000"}
-_MARK: Final = re.compile(rb"^(?:<{7}|>{7}) [0-9a-f]{40,64}", re.MULTILINE)
 _NO_MERGE_TREE: Final = "this git can't merge texts without a work tree; git 2.38 can"
 
 
@@ -35,15 +31,6 @@ class Accepted:
     commit: str
     message: str
     onto: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Merge:
-    """What a three-way merge came to; with `conflicts` (paths), `tree` holds marked texts, and `said` the reasons."""
-
-    tree: str
-    conflicts: tuple[str, ...] = ()
-    said: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +134,7 @@ class Merging:
         if len(fitting) == len(edits):
             return Merge(tree=self.objects.edited(tree, fitting))
         self._met = True
-        merge = merge_trees(self.git, self.objects, tree, change)
+        merge = merge_trees(self.git, self.objects, change.start, tree, change.after)
         if merge is None:  # every meeting is a conflict then, and the rest is as it would be
             met = tuple(path for path in edits if path not in fitting)
             fitting = {path: after for path, after in fitting.items() if not self.objects.blocker(tree, path)}
@@ -211,64 +198,3 @@ class Merging:
                     if not waiting[other]:
                         heapq.heappush(ready, (self._place.get(other, len(self._place)), other))
         return found
-
-
-def merge_trees(git: Git, objects: Objects, tree: str, change: Accepted) -> Merge | None:
-    """Git's three-way merge of `tree` with `change`; None where git is too old for it."""
-    root = objects.commit(change.start, (), "start", 0)
-    current = objects.commit(tree, (root,), "current", 0)
-    yours = objects.commit(change.after, (root,), "yours", 0)
-    settings = [part for name, value in _MERGE.items() for part in ("-c", f"{name}={value}")]
-    done = git.run(*settings, "merge-tree", "--write-tree", "-z", "--messages", current, yours, fine=(0, 1, 129))
-    if done.returncode == 129:
-        return None
-    merged, _, rest = done.stdout.partition(b"\0")
-    if done.returncode == 0:
-        return Merge(tree=merged.decode())
-    files, _, said = rest.partition(b"\0\0")
-    return _named(objects, merged.decode(), _conflicts(files, said), {current: "current", yours: "yours"})
-
-
-def _conflicts(files: bytes, messages: bytes) -> tuple[tuple[str, ...], str]:
-    paths = {os.fsdecode(item.split(b"\t", 1)[1]) for item in files.split(b"\0") if b"\t" in item}
-    words = []
-    parts = messages.split(b"\0")
-    place = 0
-    while place < len(parts) and parts[place].isdigit():
-        end = place + 1 + int(parts[place])
-        kind, text = parts[end : end + 2]
-        if kind.startswith(b"CONFLICT"):
-            paths.update(os.fsdecode(path) for path in parts[place + 1 : end])
-            words.append(text.decode("utf-8", "replace").strip())
-        place = end + 2
-    return tuple(sorted(paths)), "\n".join(words)
-
-
-def _named(objects: Objects, tree: str, found: tuple[tuple[str, ...], str], names: Mapping[str, str]) -> Merge:
-    """The conflict with whose text it is in words: in marks, in names of files put beside others, in what is said.
-
-    Git is asked by commit ids, and not by branches of such names: those an agent could move.
-    """
-    paths, said = found
-
-    def named(text: str) -> str:
-        for oid, name in names.items():
-            text = text.replace(oid, name)
-        return text
-
-    edits: dict[str, Entry | None] = {}
-    for path in paths:
-        entry = objects.entry(tree, path)
-        if entry is None or entry.mode == TREE:
-            continue
-        data = objects.read(entry.oid)
-        marked = _MARK.sub(lambda mark: named(mark[0].decode()).encode(), data)
-        free = named(path) if objects.entry(tree, named(path)) is None else path
-        if marked != data or free != path:
-            edits[path] = None
-            edits[free] = replace(entry, oid=objects.write("blob", marked))
-    return Merge(
-        tree=objects.edited(tree, edits) if edits else tree,
-        conflicts=tuple(sorted({named(path) for path in paths})),
-        said=named(said),
-    )

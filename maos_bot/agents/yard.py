@@ -12,7 +12,7 @@ from maos_bot.agents import folders as worktree
 from maos_bot.agents.folders import Folder, Look
 from maos_bot.agents.git import Git, GitError
 from maos_bot.agents.handover import Keeper, Kept, Merged, patch_between, readable_patch
-from maos_bot.agents.merging import Accepted, Merge, Merging, Step
+from maos_bot.agents.merging import Accepted, Merging, Step
 from maos_bot.agents.objects import Objects
 from maos_bot.agents.origin import borrow, give, look_at
 from maos_bot.agents.places import PlaceError, RefusedError
@@ -20,6 +20,7 @@ from maos_bot.agents.refusals import marked, refusals
 from maos_bot.agents.salvage import leftover, load, salvage, salvage_dead_runs
 from maos_bot.agents.scanning import submodules_of
 from maos_bot.agents.snapshot import Base, base_of
+from maos_bot.agents.threeway import Merge
 from maos_bot.agents.workshop import Workshop, named, remove_tree
 from maos_bot.model import Task
 from maos_bot.planning.writes import may_change
@@ -366,7 +367,9 @@ class Yard:
 
 def _advice(merge: Merge, branch: str) -> str:
     return (
-        f"{merge.said}\nYour copy now holds the current text, with yours beside it between conflict marks where both "
-        "could be set side by side (<<<<<<< current, =======, >>>>>>> yours); a file without marks holds one side "
-        f"alone. Make your change on top of it, and leave no mark. Your version is kept in {branch}."
+        f"{merge.said}\nYour copy now holds the current text, with yours between conflict marks where both could be "
+        "set side by side (<<<<<<< current, =======, >>>>>>> yours). A file without marks holds the current side alone "
+        "if it was there; where yours can't stand at the same path it lies beside it (NAME~yours): put what counts of "
+        "it where it belongs, and remove it. Make your change on top, and leave no mark. Your version is kept in "
+        f"{branch}."
     ).strip()

@@ -170,24 +170,66 @@ def test_an_edit_that_went_along_with_a_rename_stays_when_others_come_after(tmp_
     assert "line three\n" in play(work())
 
 
-def test_a_folder_and_a_file_of_the_same_name_conflict(tmp_path: Path) -> None:
-    root = repository(tmp_path / "r")
+def test_what_is_handed_back_lacks_nothing_of_the_current_side(tmp_path: Path) -> None:
+    """Where both can't stand at one path, the current one stays there, and who leaves it so takes nothing away."""
+    texts = {name: TEXT.replace("line", name) for name in ("a", "b", "c", "d", "own")}  # none is like another
+    root = repository(tmp_path / "r", {f"{name}.txt": text for name, text in texts.items()})
     one, two = agent("one"), agent("two")
 
     async def work() -> None:
         trees = places(root, one, two)
         ours, theirs = await trees.open(one), await trees.open(two)
         (ours / "new").write_text("a file\n")
+        (ours / "kind").write_text("a text\n")
+        (ours / "a.txt").write_text("edited\n" + texts["a"])
+        (ours / "b.txt").rename(ours / "moved.txt")
+        (ours / "c.txt").write_text(texts["c"].replace("c 3\n", "c three\n"))
+        (ours / "d.txt").unlink()
+        (ours / "d.txt").mkdir()
+        (ours / "d.txt/inside").write_text("in a folder\n")
+        (ours / "new~yours").write_text("a name that is taken\n")
+        await trees.take(one)
         (theirs / "new").mkdir()
         (theirs / "new/inside").write_text("in a folder\n")
-        await trees.take(one)
+        (theirs / "kind").symlink_to("a.txt")
+        (theirs / "a.txt").unlink()
+        (theirs / "a.txt").mkdir()
+        (theirs / "a.txt/inside").write_text("in another folder\n")
+        (theirs / "b.txt").rename(theirs / "elsewhere.txt")
+        (theirs / "c.txt").write_text(texts["c"].replace("c 3\n", "c iii\n"))
+        (theirs / "d.txt").write_text(texts["d"] + "last\n")
+        (theirs / "own.txt").unlink()
+        (theirs / "own.txt").mkdir()
+        (theirs / "own.txt/inside").write_text("nobody else's\n")
         taken = await trees.take(two)
         assert taken
-        assert taken.conflicts == ("new", "new~current")
-        assert (theirs / "new/inside").read_text() == "in a folder\n"
+        beside = ("a.txt~yours", "d.txt~yours", "kind~yours", "new~yours-2")
+        moved = ("elsewhere.txt", "moved.txt", "b.txt")
+        assert set(taken.conflicts) == {"a.txt", "c.txt", "d.txt", "kind", "new", *beside, *moved}
+        assert all(f"yours is {path}." in taken.advice for path in ("a.txt~yours", "kind~yours", "new~yours-2"))
+        assert "~current" not in taken.advice
+        assert "own.txt" not in taken.advice
+        assert not list(theirs.glob("*~current"))
+        (theirs / "c.txt").write_text(texts["c"].replace("c 3\n", "c three and iii\n"))
+        again = await trees.take(two)
+        assert again
+        assert not again.conflicts
         await trees.close()
+        await trees.apply()
 
     play(work())
+    assert (root / "new").read_text() == "a file\n"
+    assert (root / "new~yours").read_text() == "a name that is taken\n"
+    assert (root / "new~yours-2/inside").read_text() == "in a folder\n"
+    assert (root / "kind").read_text() == "a text\n"
+    assert (root / "kind~yours").readlink() == Path("a.txt")
+    assert (root / "a.txt").read_text() == "edited\n" + texts["a"]
+    assert (root / "a.txt~yours/inside").read_text() == "in another folder\n"
+    assert (root / "moved.txt").read_text() == (root / "elsewhere.txt").read_text() == texts["b"]
+    assert (root / "c.txt").read_text() == texts["c"].replace("c 3\n", "c three and iii\n")
+    assert (root / "d.txt/inside").read_text() == "in a folder\n"
+    assert (root / "d.txt~yours").read_text() == texts["d"] + "last\n"
+    assert (root / "own.txt/inside").read_text() == "nobody else's\n"
 
 
 def test_an_older_git_takes_every_meeting_for_a_conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
