@@ -148,8 +148,8 @@ class Merging:
         at = objects.entry(tree, path)
         if at is not None and at.mode == TREE:
             return at == objects.entry(change.start, path)  # all of it goes, and nothing was put there since
-        if at not in (before, after):
-            return False
+        if at not in (before, after) or (at is None and before is not None):
+            return False  # what both took away one may have moved, and git looks for where to
         if after is None:
             return True
         blocker = objects.blocker(tree, path)
