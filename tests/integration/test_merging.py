@@ -18,7 +18,7 @@ from benchmarks.merge import measure
 from maos_bot.model import Task
 from tests.worktree_parts import TEXT, agent, files_of, git, places, play, repository
 
-_SETS = 24  # most of a second of the CPU each; benchmarks/merge runs hundreds, and larger ones
+_SETS = 40  # less than half a second of the CPU each; benchmarks/merge runs hundreds, and larger ones
 
 
 @pytest.fixture(scope="module")
