@@ -54,7 +54,7 @@ tasks:
     assert done.returncode == 1, done.stdout
     assert set(commands_of(done.stdout)) <= OURS
     outputs = outputs_of((tmp_path / "output").read_text(encoding="utf-8"))
-    assert set(outputs) == {"status", "run-id", "cost-usd", "tokens", "findings", "report-json"}
+    assert set(outputs) == {"status", "run-id", "cost-usd", "patch", "tokens", "findings", "report-json"}
     assert outputs["status"] == "failed"
     assert json.loads(outputs["report-json"])["run_id"] == outputs["run-id"]
 
