@@ -5,6 +5,9 @@ a script and counts each request body by Anthropic's published rules of caching 
 the published prices of the model. No model thinks here: how many turns a task takes is the script's, an assumption that
 is the same for all arms: search, read the file it is about unless the conversation has read it, finish.
 
+The change that all are told of is this repository's own last commits, as many as make a diff of 20,000 characters; a
+beginning shorter than the provider's least cacheable size saves nothing by being shared.
+
 Tokens: eight files, three questions about each. `independent` is the same conversations with a cache of their own each
 (nothing is shared), `uncached` without any cache, `shared_prefix` with one cache but a conversation for each task,
 `batched` is what a run does by itself. `saving_percent` is `batched` against `independent`, the cheaper of the two that
@@ -47,7 +50,7 @@ FILES: Final = (
     "maos_bot/resources/token_rate.py",
     "maos_bot/store/insight.py",
 )
-COMMITS: Final = 3  # the last ones, which are the change that all agents are told of
+CHANGE: Final = 20_000  # characters of the diff that all agents are told of, at least: so many last commits are undone
 QUESTIONS: Final = ("untested branches", "misleading names", "missing bounds")
 
 
@@ -215,6 +218,18 @@ async def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
     }
 
 
+def undone(folder: Path) -> tuple[str, int]:
+    """The newest commit to which the change is large enough to be a pull request's, and that change's characters."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, errors="replace").stdout
+
+    commits = git("rev-list", "--first-parent", "--max-count=200", "HEAD").split()
+    sizes = ((commit, len(git("diff", commit, "HEAD"))) for commit in commits[1:])
+    return next((commit, size) for commit, size in sizes if size >= CHANGE or commit == commits[-1])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -225,8 +240,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = (arguments.data or Path(made)) / "repository"
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(folder)], check=True)
-        subprocess.run(["git", "-C", str(folder), "reset", "--quiet", "--soft", f"HEAD~{COMMITS}"], check=True)
-        result = asyncio.run(measure(folder, quick=arguments.quick))
+        base, size = undone(folder)
+        subprocess.run(["git", "-C", str(folder), "reset", "--quiet", "--soft", base], check=True)
+        result = asyncio.run(measure(folder, quick=arguments.quick)) | {"change_characters": size}
     emit(result, arguments.json)
 
 
