@@ -99,6 +99,7 @@ def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
     from maos_bot.github.client import API_URL, GitHubClient
     from maos_bot.github.trigger import read_trigger
     from maos_bot.github.trust import decide
+    from maos_bot.github.workflow import read_payload
 
     token = env.get("INPUT_GITHUB-TOKEN") or env.get("GITHUB_TOKEN") or ""
     repository = env.get("GITHUB_REPOSITORY", "")
@@ -114,11 +115,7 @@ def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
             return [Ability(name="client", says=error.message, mend=error.hint)]
     if not env.get("GITHUB_EVENT_PATH"):
         return abilities(token=token, left=left, trigger=None, decision=None)
-    try:
-        payload = json.loads(Path(env["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"the event file {env['GITHUB_EVENT_PATH']} can't be read: {error}") from error
-    trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), payload, env)
+    trigger = read_trigger(env.get("GITHUB_EVENT_NAME", ""), read_payload(env), env)
     return abilities(token=token, left=left, trigger=trigger, decision=decide(trigger, has_token=bool(token)))
 
 

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,10 +24,8 @@ from maos_bot.models.protocol import (
     ToolResult,
     Turn,
 )
+from tests.e2e.mock_models import mock_models
 
-PARTS = Path(__file__).with_name("models")
-NODE = Path(sys.executable).with_name("node")
-MOCK = PARTS / "node_modules" / ".bin" / "aimock"
 USAGE = {"input_tokens": 120, "output_tokens": 7, "prompt_tokens": 120, "completion_tokens": 7, "total_tokens": 127}
 FIXTURES = [
     {"match": {"hasToolResult": True}, "response": {"content": "It says hi.", "usage": USAGE}},
@@ -65,24 +57,8 @@ DOORS: dict[str, Open] = {
 
 @pytest.fixture(scope="module")
 def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if not (NODE.exists() and MOCK.exists()):
-        pytest.skip("make stand-ins installs the mock provider")
-    folder = tmp_path_factory.mktemp("aimock")
-    (folder / "fixtures.json").write_text(json.dumps({"fixtures": FIXTURES}), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = MOCK.resolve().with_name("cli.js")
-    command = [str(NODE), str(program), "-p", str(port), "-f", str(folder / "fixtures.json"), "--strict"]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None, (folder / "log").read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        process.kill()
+    with mock_models(tmp_path_factory.mktemp("aimock"), FIXTURES) as url:
+        yield url
 
 
 @pytest.fixture(params=DOORS)
