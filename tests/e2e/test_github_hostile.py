@@ -240,6 +240,8 @@ HEAD_FILES = {
     "a hook": (".githooks/post-checkout", "#!/bin/sh\ntouch evil.txt\n"),
     "attributes": (".gitattributes", "* filter=evil diff=evil\n"),
     "submodules": (".gitmodules", '[submodule "x"]\n  path = x\n  url = --upload-pack=touch evil.txt\n'),
+    "a git config": (".gitconfig", "[core]\n  fsmonitor = touch evil.txt\n  hooksPath = .\n"),
+    "a bare repository's config": ("bare.git/config", "[core]\n  bare = true\n  fsmonitor = touch evil.txt\n"),
     "a python start file": ("sitecustomize.py", "open('evil.txt', 'w')\n"),
     "a package of our name": ("maos_bot/__init__.py", "open('evil.txt', 'w')\n"),
     "an editor's settings": (".vscode/settings.json", "{}"),
