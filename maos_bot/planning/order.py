@@ -14,6 +14,7 @@ from typing import Final
 from maos_bot.planning.problem import Problem
 
 _TICKS: Final = 1_000_000  # a second: instants of one schedule that differ by less are one instant
+_ROUNDED: Final = 1  # so many ticks a rounded end may lie behind the rounded start that follows it
 
 Order = Sequence[Sequence[int]]
 
@@ -40,7 +41,7 @@ def order_of(problem: Problem, starts: Sequence[float]) -> Order:
             # From those it waits for anyhow, then from those that end last: the others stay for whoever comes earlier.
             known = needs | found
             usable = sorted(
-                (each for each in holders[resource] if each[0] <= begins[task]),
+                (each for each in holders[resource] if each[0] <= begins[task] + _ROUNDED),
                 key=lambda each: (each[1] not in known, -each[0], each[1]),
             )
             for holder in usable:

@@ -81,7 +81,10 @@ def make_plan(
     one_pass = schedules[ExecutionMode.PIPELINED]
     pipelines = mode in (ExecutionMode.HYBRID, ExecutionMode.PIPELINED)
     if pipelines and (improver or (time_box and all(map(_is_sure, expected)))):
-        schedules[ExecutionMode.PIPELINED], order, bound = _improved(problem, one_pass, bound, time_box, improver)
+        staged = schedules[ExecutionMode.PARALLEL]
+        schedules[ExecutionMode.PIPELINED], order, bound = _improved(
+            problem, (one_pass, staged), bound, time_box, improver
+        )
     makespans = {each: schedule.makespan for each, schedule in schedules.items()}
     chosen, because = _choose(mode, makespans, graph.parallelism_factor)
     sequential, makespan = makespans[ExecutionMode.SEQUENTIAL], makespans[chosen]
@@ -116,10 +119,18 @@ def _is_sure(estimate: Estimate) -> bool:
 
 
 def _improved(
-    problem: Problem, one_pass: Schedule, bound: float, time_box: TimeBox | None, improver: Improver | None
+    problem: Problem,
+    given: tuple[Schedule, Schedule],
+    bound: float,
+    time_box: TimeBox | None,
+    improver: Improver | None,
 ) -> tuple[Schedule, dict[str, tuple[str, ...]] | None, float]:
-    """A shorter schedule, the order that gives it, and the bound; `one_pass` and None where none was found."""
-    starts: Sequence[float] = one_pass.starts
+    """A schedule shorter than the one pass `given` first, the order that gives it, and the bound.
+
+    The search goes out from the shorter of the two given: the result is never longer than the second, the staged one.
+    """
+    one_pass, staged = given
+    starts: Sequence[float] = (staged if staged.makespan < one_pass.makespan else one_pass).starts
     if one_pass.makespan > bound * (1 + _GAIN):
         if time_box:
             starts = improve(problem, starts, lower_bound_s=bound, seconds=time_box.seconds, clock=time_box.clock)
@@ -183,16 +194,15 @@ def _choose(asked: ExecutionMode, makespans: Mapping[ExecutionMode, float], fact
         return asked, f"{asked.value} was asked for ({numbers})"
     if sequential <= 0:
         return ExecutionMode.SEQUENTIAL, f"there is nothing to gain ({numbers})"
-    gains = pipelined < sequential * (1 - _GAIN)
-    if factor <= WORTH_IT and not gains:
-        why = f"the parallelism factor is at most {WORTH_IT:g} and pipelining gains nothing"
-        return ExecutionMode.SEQUENTIAL, f"{why} ({numbers})"
     # Of equals pipelined comes first, for it waits at no barrier where an estimate is wrong; then the simplest.
     first = (ExecutionMode.PIPELINED, ExecutionMode.SEQUENTIAL, ExecutionMode.PARALLEL)
     fastest = min(makespans[each] for each in first)
+    if sequential <= fastest * (1 + _GAIN):
+        why = "under these limits nothing gains on one task at a time"
+        if factor <= WORTH_IT:
+            why = f"the parallelism factor is at most {WORTH_IT:g} and nothing gains on one task at a time"
+        return ExecutionMode.SEQUENTIAL, f"{why} ({numbers})"
     chosen = next(each for each in first if makespans[each] <= fastest * (1 + _GAIN))
-    if not gains and sequential <= fastest * (1 + _GAIN):
-        return ExecutionMode.SEQUENTIAL, f"under these limits nothing gains on one task at a time ({numbers})"
     if chosen is ExecutionMode.PIPELINED and parallel <= fastest * (1 + _GAIN):
         return chosen, f"as fast as the fastest, and no task waits at a barrier ({numbers})"
     saved = 100 * (1 - fastest / sequential)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import networkx as nx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maos_bot.model import ExecutionMode, ParallelStrategy
 from maos_bot.planning.analyzer import PACKING
 from maos_bot.planning.bounds import lower_bound
-from maos_bot.planning.planner import make_plan
+from maos_bot.planning.planner import TimeBox, make_plan
 from maos_bot.planning.problem import Problem, build_problem
 from maos_bot.planning.schedule import gates_of, simulate, simulate_sequential
-from tests.unit.virtual_clock import FIXED_MODES, MODES, Case, cases, often
+from tests.unit.virtual_clock import FIXED_MODES, MODES, Case, cases, drive, make_case, often
 
 
 def problem_of(case: Case) -> Problem:
@@ -54,6 +55,7 @@ def test_groups_and_stages_are_no_larger_than_the_strategy_allows(case: Case) ->
 
 @often
 @given(cases(failures=False))
+@example(make_case(5, 1772, failures=False))  # stages with barriers are the fastest, though little is parallel
 def test_no_prediction_beats_the_lower_bound_and_hybrid_takes_the_shortest(case: Case) -> None:
     plan = make_plan(case.tasks, limits=case.limits, mode=ExecutionMode.HYBRID, strategy=case.strategy)
     predicted = plan.predicted
@@ -63,6 +65,27 @@ def test_no_prediction_beats_the_lower_bound_and_hybrid_takes_the_shortest(case:
     assert predicted.lower_bound_s <= shortest
     assert plan.mode is not ExecutionMode.HYBRID
     assert predicted.makespan_s == pytest.approx(shortest)
+
+
+@often
+@given(cases(failures=False), st.integers(1, 8))
+@example(make_case(5, 1772, failures=False), 1)
+@example(make_case(12, 230, failures=False), 1)  # what starts when another ends does so in whole microseconds too
+def test_a_plan_that_was_looked_for_is_never_longer_than_one_pass_or_the_stages(case: Case, looks: int) -> None:
+    tasks = [replace(task, estimate_s=task.estimate_s or 1.0) for task in case.tasks]  # sure of all of them
+    instants = itertools.count()
+    plan = make_plan(
+        tasks,
+        limits=case.limits,
+        mode=ExecutionMode.PIPELINED,
+        strategy=case.strategy,
+        time_box=TimeBox(seconds=looks, clock=lambda: float(next(instants))),
+    )
+    without = make_plan(tasks, limits=case.limits, mode=ExecutionMode.PIPELINED, strategy=case.strategy).predicted
+    assert plan.predicted.lower_bound_s <= plan.predicted.makespan_s
+    assert plan.predicted.makespan_s <= min(without.pipelined_s, without.parallel_s) * (1 + 1e-9)
+    lines = drive(tasks, plan).lines
+    assert not lines or lines[-1][0] == plan.predicted.makespan_s
 
 
 def problem_of_plan(case: Case) -> Problem:

@@ -85,7 +85,7 @@ def drive(
     """Run `tasks` on a virtual clock. Durations are the plan's estimates unless given; a stop takes effect at once."""
     scheduler = Scheduler(tasks, plan=plan, facts=facts or Facts())
     log = Log()
-    running: list[tuple[float, int, str, int]] = []
+    running: list[tuple[float, int, str, int, float]] = []  # end, number, task, attempt, duration
     stopped: set[str] = set()
     count, now = 0, 0.0
 
@@ -97,7 +97,7 @@ def drive(
             if isinstance(decision, Start):
                 seconds = duration_of(decision.task) if duration_of else plan.tasks[decision.task].estimate_s
                 count += 1
-                heapq.heappush(running, (now + seconds, count, decision.task, decision.attempt))
+                heapq.heappush(running, (now + seconds, count, decision.task, decision.attempt, seconds))
             elif isinstance(decision, Stop):
                 stopped.add(decision.task)
                 answers.append(AttemptEnded(decision.task, Outcome(state=TaskState.CANCELLED, reason=decision.reason)))
@@ -124,8 +124,8 @@ def drive(
         now = min(events)
         inputs = [TimerDue()] if scheduler.next_timer is not None and scheduler.next_timer <= now else []
         while running and running[0][0] <= now:
-            _, _, task, attempt = heapq.heappop(running)
-            inputs.append(AttemptEnded(task, Outcome(state=state_of(task, attempt))))
+            _, _, task, attempt, seconds = heapq.heappop(running)
+            inputs.append(AttemptEnded(task, Outcome(state=state_of(task, attempt), duration_s=seconds)))
     assert scheduler.done, f"deadlock: {dict(scheduler.states)}"
     assert dict(scheduler.states) == log.states()
     return log
