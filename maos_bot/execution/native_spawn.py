@@ -34,7 +34,7 @@ class NativeSpawn:
             raise NativeSpawnError(sys.platform)
         waiting, quick = ctypes.CDLL(None), ctypes.PyDLL(None)  # the second keeps the interpreter: its calls are short
         try:
-            self._spawn, self._spawnp = waiting.posix_spawn, waiting.posix_spawnp
+            self._spawn, self._access = waiting.posix_spawn, quick.access
             self._init, self._destroy = quick.posix_spawn_file_actions_init, quick.posix_spawn_file_actions_destroy
             self._dup2 = quick.posix_spawn_file_actions_adddup2
             self._chdir = quick.posix_spawn_file_actions_addchdir_np
@@ -58,12 +58,11 @@ class NativeSpawn:
         argv: Sequence[str],
         *,
         env: Mapping[str, str],
-        folder: str | None,
+        folder: str,
         output: int,
         devnull: int,
-        searched: bool,
     ) -> int:
-        """Start `program` in `folder` (None: ours), searched for in our own PATH if `searched`; the process id.
+        """Start `program` (a path, counted from `folder`) in `folder`; the process id.
 
         Raises `OSError`, and `ValueError` for a NUL in a word or a variable.
         """
@@ -74,15 +73,17 @@ class NativeSpawn:
         try:
             for source, target in ((devnull, 0), (output, 1), (output, 2)):
                 _check(self._dup2(actions, source, target))
-            if folder is not None:
-                _check(self._chdir(actions, _encoded(folder)))
+            _check(self._chdir(actions, _encoded(folder)))
             pid = ctypes.c_int()
-            spawn = self._spawnp if searched else self._spawn
-            failed = spawn(ctypes.byref(pid), _encoded(program), actions, self._attributes, words, variables)
+            failed = self._spawn(ctypes.byref(pid), _encoded(program), actions, self._attributes, words, variables)
         finally:
             self._destroy(actions)
         _check(failed, program)
         return pid.value
+
+    def can_execute(self, path: str) -> bool:
+        """Whether `path` is there and may be executed or, a folder, entered; quick, and keeps the interpreter."""
+        return bool(self._access(os.fsencode(path), os.X_OK) == 0)
 
 
 def _check(code: int, what: str = "posix_spawn") -> None:

@@ -95,6 +95,19 @@ def test_a_program_is_looked_for_in_the_path_that_it_gets(tmp_path: Path, devnul
 
 
 @pytest.mark.usefixtures("way")
+def test_a_relative_path_counts_from_the_folder_and_a_folder_is_no_program(tmp_path: Path, devnull: int) -> None:
+    (tmp_path / "tools" / "greet").mkdir(parents=True)
+    program = tmp_path / "bin" / "greet"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho hello\n")
+    env = {"PATH": "nowhere:tools:bin:/usr/bin:/bin"}
+    with pytest.raises(FileNotFoundError):
+        output_of(("greet",), tmp_path, env, devnull)
+    program.chmod(0o755)
+    assert output_of(("greet",), tmp_path, env, devnull) == ("hello\n", 0)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     ("argv", "env"), [(("echo", "a\0b"), {}), (("echo",), {"A": "x\0y"}), (("echo",), {"A=B": ""})]
 )
