@@ -41,9 +41,9 @@ class Commands:
     def __enter__(self) -> Self:
         self._devnull = os.open(os.devnull, os.O_RDONLY)
         self._resources.callback(os.close, self._devnull)
-        self._launcher = Launcher()
-        self._resources.callback(self._launcher.close)
         self._readers = self._resources.enter_context(watching(asyncio.get_running_loop()))
+        self._launcher = Launcher(self._readers)
+        self._resources.callback(self._launcher.close)
         return self
 
     def __exit__(

@@ -5,7 +5,6 @@ What was started is given back on the loop's thread, in the order in which it wa
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from maos_bot.execution.process import Launched
+from maos_bot.execution.readers import Watching
 
 _THREADS: Final = 2  # as many as it takes to keep one program loading while the other thread gets its turn
 
@@ -24,12 +24,13 @@ Then = Callable[[Launched | Exception], None]
 class Launcher:
     """Give it what to start with `launch`; `close` it when all of that has come back."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, readers: Watching) -> None:
+        """`readers` are told of what has come back; they are closed after this."""
         self._wanted: SimpleQueue[tuple[Start, Then] | None] = SimpleQueue()
         self._done: deque[Callable[[], None]] = deque()
         self._told = False  # the loop knows that there is something in `_done`
         self._threads: list[threading.Thread] = []
+        self._tell = readers.waker(self._deliver)
 
     def launch(self, start: Start, then: Then) -> None:
         """Call `start` on another thread, and `then` on the loop's with what it returned or raised."""
@@ -58,7 +59,7 @@ class Launcher:
             self._done.append(partial(then, result))
             if not self._told:
                 self._told = True
-                self._loop.call_soon_threadsafe(self._deliver)
+                self._tell()
 
     def _deliver(self) -> None:
         self._told = False  # first: what comes from now on is told of anew

@@ -1,9 +1,9 @@
 """One attempt of a command task: a process in a session of its own, from its start until nothing of it is left.
 
-No thread and no coroutine belongs to it: the event loop watches the pipe that carries its output and a pidfd that tells
-of its end. A time-out or a stop ends the whole tree (SIGTERM, after a grace SIGKILL). When the first process has ended,
-what it left behind is killed, also what called `setsid`, and only then does the attempt end; a pipe that a stranger
-still holds keeps nobody waiting.
+No thread and no coroutine belongs to it: the event loop watches the pipe that carries its output, whose end is mostly
+the process's too, and, where it lives for longer, a pidfd that tells of its end. A time-out or a stop ends the whole
+tree (SIGTERM, after a grace SIGKILL). When the first process has ended, what it left behind is killed, also what called
+`setsid`, and only then does the attempt end; a pipe that a stranger still holds keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from maos_bot.execution.capture import PAUSE_S, Capture
-from maos_bot.execution.readers import Watching
+from maos_bot.execution.readers import LoopReaders, Watching
 from maos_bot.execution.shell import Script, ShellError, plain_command, shell_command
 from maos_bot.execution.spawn import spawn
 from maos_bot.execution.tree import Family, Proc, has_marker, members, process_table, quell, reap, send
@@ -32,6 +32,7 @@ STOP_GRACE_S: Final = 3.0  # the same where the run is stopped: a runner gives u
 NICE: Final = 5  # tasks give way to us: who is to hold them to their limits mustn't wait for them
 _GIVE_UP_S: Final = 2.0  # from SIGKILL to going on without what still doesn't end
 _LOOK_S: Final = 0.02  # between two looks at a tree that is being ended
+_SOON_S: Final = 0.02  # a process that still runs then has a descriptor to tell of its end; before, its output does
 _DYING_S: Final = 0.1  # a process that is killed may need that long to give back its memory
 _READ: Final = 64 * 1024  # bytes a turn of the loop, so that one loud task doesn't keep the others waiting
 _DRAIN: Final = 64  # reads, at most, of what an ended process left in its pipe
@@ -87,6 +88,8 @@ class CommandAttempt:
     `peak_mb` may be raised from outside by whoever measures the tree.
     """
 
+    _own_peak_mb: ClassVar[float] = 0.0  # ours, as last asked for: it only grows
+
     def __init__(
         self,
         task: Task,
@@ -104,7 +107,7 @@ class CommandAttempt:
         `readers` tell of its output and its end; by default the loop itself.
         """
         self._loop = loop = asyncio.get_running_loop()
-        self._readers = readers or loop
+        self._readers = readers or LoopReaders(loop)
         self._timeout_s = task.timeout_s
         self.memory_mb = task.demand.get(MEMORY)  # what its tree may hold; None is no limit
         self.marker = marker
@@ -128,15 +131,12 @@ class CommandAttempt:
         family.running.add(self.pid)
         self._readers.add_reader(self._fd, self._guarded, self._read)
         self._timeout: asyncio.TimerHandle | None = loop.call_at(
-            self.begun + self._timeout_s, self._guarded, self._time_out
+            self.begun + min(_SOON_S, self._timeout_s), self._guarded, self._stay
         )
         self._flush_timer: asyncio.TimerHandle | None = None
         self._look_timer: asyncio.TimerHandle | None = None
-        self._pidfd = _open_pidfd(self.pid)
-        if self._pidfd is None:
-            loop.call_later(_LOOK_S, self._guarded, self._poll)
-        else:
-            self._readers.add_reader(self._pidfd, self._guarded, self._first_exited)
+        self._watched = False  # something tells of the first process's end
+        self._pidfd: int | None = None
 
     def end(self, state: TaskState, reason: str, *, grace_s: float = GRACE_S) -> None:
         """End the whole tree: SIGTERM now, SIGKILL after `grace_s` (0: at once). A second call can only be quicker."""
@@ -195,6 +195,11 @@ class CommandAttempt:
             self._close_pipe()
             if self._lingers:
                 self._settle()
+            elif not (self._exited or self._watched):  # most likely it is ending
+                if self._has_exited():
+                    self._first_exited()
+                else:
+                    self._watch_exit()
             return
         self._capture.feed(data)
         if self._flush_timer is None and self._capture.waiting:
@@ -203,6 +208,20 @@ class CommandAttempt:
     def _flush(self) -> None:
         self._flush_timer = None
         self._capture.flush()
+
+    def _stay(self) -> None:
+        """It isn't one of those that end, and with them their output, before it pays to watch them."""
+        self._timeout = self._loop.call_at(self.begun + self._timeout_s, self._guarded, self._time_out)
+        if not (self._exited or self._watched):
+            self._watch_exit()
+
+    def _watch_exit(self) -> None:
+        self._watched = True
+        self._pidfd = _open_pidfd(self.pid)
+        if self._pidfd is None:
+            self._poll()
+        else:
+            self._readers.add_once(self._pidfd, self._guarded, self._first_exited)
 
     def _time_out(self) -> None:
         self._timeout = None
@@ -338,9 +357,10 @@ class CommandAttempt:
         The kernel counts our own peak into that of a child, from before it became another program: what isn't above
         ours says nothing about the child.
         """
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         measured = self._usage.ru_maxrss / 1024 if self._usage else 0.0
-        return max(self.peak_mb or 0.0, measured) if measured > own + 1.0 else self.peak_mb
+        if measured > CommandAttempt._own_peak_mb + 1.0:
+            CommandAttempt._own_peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return max(self.peak_mb or 0.0, measured) if measured > CommandAttempt._own_peak_mb + 1.0 else self.peak_mb
 
     # Looking at the tree
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -162,17 +163,21 @@ def end_marked(marker: bytes, *, within_s: float = 5.0) -> bool:
 
 def our_children() -> set[int]:
     """The ids of our main thread's children, among them all that were adopted; empty where the system doesn't say."""
-    try:
-        children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    children = _children_file(os.getpid())
+    if children is None:
         return set()
-    try:  # plain calls: this is asked at each task's end
-        found = b""
-        while piece := os.read(children, 65536):
-            found += piece
-    finally:
-        os.close(children)
+    found = b""  # plain calls of a file that stays open: this is asked at each task's end
+    while piece := os.pread(children, 4096, len(found)):
+        found += piece
     return {int(pid) for pid in found.split()}
+
+
+@lru_cache(maxsize=1)
+def _children_file(pid: int) -> int | None:
+    try:
+        return os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from maos_bot.execution.capture import Capture
 from maos_bot.execution.launcher import Launcher
 from maos_bot.execution.native_spawn import NativeSpawn
 from maos_bot.execution.process import CommandAttempt, Launched, StartError
+from maos_bot.execution.readers import LoopReaders, Watching, watching
 from maos_bot.execution.shell import Script
 from maos_bot.execution.spawn import keep_descriptors, spawn
 from maos_bot.execution.tree import Family
@@ -130,7 +132,10 @@ def test_a_blocked_or_ignored_signal_is_not_passed_on(devnull: int) -> None:
     assert not masks["SigIgn"] & 1 << signal.SIGPIPE - 1
 
 
-def test_the_launcher_gives_back_on_the_loops_thread_what_was_started_or_why_not() -> None:
+@pytest.mark.parametrize("readers", [watching, lambda loop: nullcontext(LoopReaders(loop))])
+def test_the_launcher_gives_back_on_the_loops_thread_what_was_started_or_why_not(
+    readers: Callable[[asyncio.AbstractEventLoop], AbstractContextManager[Watching]],
+) -> None:
     async def main() -> list[tuple[str, str, bool]]:
         got: list[tuple[str, str, bool]] = []
         both = asyncio.Event()
@@ -147,11 +152,12 @@ def test_the_launcher_gives_back_on_the_loops_thread_what_was_started_or_why_not
             if len(got) == 2:
                 both.set()
 
-        launcher = Launcher()
-        launcher.launch(partial(start, ""), partial(then, "good"))
-        launcher.launch(partial(start, "no room"), partial(then, "bad"))
-        await asyncio.wait_for(both.wait(), 10)
-        launcher.close()
+        with readers(asyncio.get_running_loop()) as watched:
+            launcher = Launcher(watched)
+            launcher.launch(partial(start, ""), partial(then, "good"))
+            launcher.launch(partial(start, "no room"), partial(then, "bad"))
+            await asyncio.wait_for(both.wait(), 10)
+            launcher.close()
         return sorted(got)
 
     assert asyncio.run(main()) == [("bad", "no room", True), ("good", "1", True)]
