@@ -99,6 +99,12 @@ class Commands:
             readers=self._readers,
         )
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call `callback` on the loop's thread once all that tasks did by now was taken in."""
+        if self._readers is None:
+            raise RuntimeError("nothing happens before or after the run")
+        self._readers.soon(callback)
+
     def end_strays(self) -> None:
         """Kill what hid from its task; all tasks have ended."""
         self._family.end()

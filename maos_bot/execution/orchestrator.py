@@ -112,7 +112,9 @@ class Orchestrator:
         self._at_once = False  # asked a second time to stop
         self._ran = bool(past and past.begun)
         self._inputs: list[Input] = []
-        self._wake = asyncio.Event()
+        self._over: asyncio.Future[None] | None = None  # while the run goes on
+        self._awake = False  # a turn is about to be taken
+        self._timer: asyncio.TimerHandle | None = None  # for the scheduler's next one
         self._reuse = cache and self._reusing(cache)
         self._looked: list[tuple[Start, Look]] = []
         self._cancelled = ""
@@ -151,15 +153,15 @@ class Orchestrator:
             )
         with adopting(), self._commands:
             self._guard = guard = Guard(self._bounds(), put=self._put, failed=self._crashed, starting=self._launching)
+            self._over = asyncio.get_running_loop().create_future()
             sampler = asyncio.ensure_future(self._sample(guard))
-            sampler.add_done_callback(lambda _: self._wake.set())
+            sampler.add_done_callback(self._sampler_ended)
             try:
                 self._put(Begin())
-                while not self._scheduler.done:
-                    await self._turn()
-                    if sampler.done():
-                        sampler.result()  # it ends only by an error
+                await self._over
             finally:
+                if self._timer:
+                    self._timer.cancel()
                 sampler.cancel()
                 await self._end_rest()
                 guard.close()
@@ -188,18 +190,26 @@ class Orchestrator:
             outcome = replace(CUT, duration_s=cut.lived_s, output_bytes=cut.output_bytes)
             self._finish(cut.task, cut.attempt, outcome, final=False)
 
-    async def _turn(self) -> None:
-        """Wait for something to happen and carry out what follows from it."""
-        if not (self._inputs or self._looked or self._launched):
-            due = self._scheduler.next_timer
-            if due is None:
-                await self._wake.wait()
-            else:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), max(0.0, due - time.monotonic()))
-                except TimeoutError:
-                    self._inputs.append(TimerDue())
-        self._wake.clear()
+    def _wake(self) -> None:
+        """See to what has happened, as soon as all that happened at this instant is known."""
+        if not self._awake and self._over is not None:
+            self._awake = True
+            self._commands.soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._awake = False
+        if self._over is None or self._over.done():
+            return  # what ends now was ended with the run
+        try:
+            self._turn()
+        except Exception as error:  # noqa: BLE001 - it ends the run
+            self._over.set_exception(error)
+        else:
+            if self._scheduler.done:
+                self._over.set_result(None)
+
+    def _turn(self) -> None:
+        """Take in what has happened and carry out what follows from it."""
         while self._launched:
             self._take_over(*self._launched.popleft())
         looked, self._looked = self._looked, []
@@ -208,6 +218,21 @@ class Orchestrator:
         inputs, self._inputs = self._inputs, []
         for decision in self._scheduler.handle_all(inputs, time.monotonic()):
             self._carry_out(decision)
+        due = self._scheduler.next_timer
+        if self._timer and self._timer.when() != due:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(due, self._timer_due)
+
+    def _timer_due(self) -> None:
+        self._timer = None
+        self._put(TimerDue())
+
+    def _sampler_ended(self, sampler: asyncio.Future[None]) -> None:
+        """It ends only by an error, or with the run."""
+        if self._over and not self._over.done() and not sampler.cancelled() and (error := sampler.exception()):
+            self._over.set_exception(error)
 
     def _carry_out(self, decision: Decision) -> None:
         match decision:
@@ -238,7 +263,7 @@ class Orchestrator:
 
         def looked(look: Look) -> None:
             self._looked.append((start, look))
-            self._wake.set()
+            self._wake()
 
         self._reuse.look(start.task, folder, quiet=not (self._running or self._launching), then=looked)
 
@@ -289,7 +314,7 @@ class Orchestrator:
     def _launch(self, start: Start, task: Task) -> None:
         def then(launched: Launched | Exception) -> None:
             self._launched.append((start, lambda: self._command_attempt(task, start.attempt, launched)))
-            self._wake.set()
+            self._wake()
 
         if self._reuse:
             self._reuse.moved()
@@ -463,7 +488,7 @@ class Orchestrator:
 
     def _put(self, happened: Input) -> None:
         self._inputs.append(happened)
-        self._wake.set()
+        self._wake()
 
     def _emit(self, kind: type[Any], **values: Any) -> Any:
         self._seq += 1

@@ -30,6 +30,9 @@ class Watching(Protocol):
     def waker(self, callback: Callable[[], Any]) -> Callable[[], Any]:
         """What any thread may call to have `callback` called; calls that come close together count as one."""
 
+    def soon(self, callback: Callable[[], Any]) -> None:
+        """Call `callback` once all was told that is known by now."""
+
 
 class Readers:
     """One descriptor for all: `close` it when nothing is watched any more."""
@@ -39,6 +42,8 @@ class Readers:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], Any]] = {}
         self._wakers: list[int] = []
+        self._telling = False
+        self._then: list[Callable[[], Any]] = []  # to be called when all was told
         loop.add_reader(self._epoll.fileno(), self._ready)
 
     def add_reader(self, fd: int, callback: Callable[..., Any], *args: Any) -> None:
@@ -64,6 +69,12 @@ class Readers:
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)  # each writing is heard, and none need be read
         return partial(os.eventfd_write, fd, 1)
 
+    def soon(self, callback: Callable[[], Any]) -> None:
+        if self._telling:
+            self._then.append(callback)
+        else:
+            self._loop.call_soon(callback)
+
     def close(self) -> None:
         """Watch nothing any more."""
         self._loop.remove_reader(self._epoll.fileno())
@@ -72,10 +83,17 @@ class Readers:
             os.close(fd)
 
     def _ready(self) -> None:
-        for fd, _ in self._epoll.poll(0):
-            callback = self._callbacks.get(fd)  # one that was called before may have removed it
-            if callback is not None:
-                callback()
+        self._telling = True
+        try:
+            for fd, _ in self._epoll.poll(0):
+                callback = self._callbacks.get(fd)  # one that was called before may have removed it
+                if callback is not None:
+                    callback()
+        finally:
+            self._telling = False
+            then, self._then = self._then, []
+            for each in then:
+                each()
 
 
 class LoopReaders:
@@ -99,6 +117,9 @@ class LoopReaders:
 
     def waker(self, callback: Callable[[], Any]) -> Callable[[], Any]:
         return partial(self._loop.call_soon_threadsafe, callback)
+
+    def soon(self, callback: Callable[[], Any]) -> None:
+        self._loop.call_soon(callback)
 
 
 @contextlib.contextmanager
