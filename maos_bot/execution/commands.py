@@ -29,8 +29,8 @@ class Commands:
         self.base_env: Mapping[str, str] = {**child_environment(environ), "MAOS_RUN_ID": run_id}
         self._root = root
         self._environ = environ
-        self._run = {"MAOS_RUN_ID": run_id}
-        self._family = Family(b"MAOS_RUN_ID=" + os.fsencode(run_id))
+        self._marker = b"MAOS_RUN_ID=" + os.fsencode(run_id)
+        self._family = Family(self._marker)
         self._resources = ExitStack()
         self._launcher: Launcher | None = None
         self._readers: Watching | None = None
@@ -65,12 +65,12 @@ class Commands:
 
     def launch(self, task: Task, number: int, then: Then) -> None:
         """Start attempt `number` of `task`; `then` gets on the loop's thread what `attempt` takes over, or an error."""
-        env = {**self.base_env, **task_environment(task.env, self._environ), **_own(task, number)}
 
         def started() -> Launched:
             folder = self.folder(task)
-            whole = {**env, "PWD": str(folder)}
-            return launch(task, folder=folder, env=whole, new_file=self._new_file, devnull=self._devnull)
+            env = {**self.base_env, **task_environment(task.env, self._environ), **_own(task, number)}
+            env["PWD"] = str(folder)
+            return launch(task, folder=folder, env=env, new_file=self._new_file, devnull=self._devnull)
 
         if self._launcher is None:
             raise RuntimeError("nothing can be started before or after the run")
@@ -87,11 +87,11 @@ class Commands:
         crashed: Callable[[Exception], None],
     ) -> CommandAttempt:
         """Take over what `launch` started."""
-        marker = "\0".join(f"{name}={value}" for name, value in {**self._run, **_own(task, number)}.items())
+        own = "\0".join([f"{name}={value}" for name, value in _own(task, number).items()])
         return CommandAttempt(
             task,
             launched,
-            marker=os.fsencode(marker),
+            marker=self._marker + b"\0" + os.fsencode(own),
             capture=capture,
             family=self._family,
             ended=ended,

@@ -35,6 +35,7 @@ class NativeSpawn:
         waiting, quick = ctypes.CDLL(None), ctypes.PyDLL(None)  # the second keeps the interpreter: its calls are short
         try:
             self._spawn, self._access = waiting.posix_spawn, quick.access
+            self._access.argtypes = (ctypes.c_char_p, ctypes.c_int)
             self._init, self._destroy = quick.posix_spawn_file_actions_init, quick.posix_spawn_file_actions_destroy
             self._dup2 = quick.posix_spawn_file_actions_adddup2
             self._chdir = quick.posix_spawn_file_actions_addchdir_np
@@ -81,9 +82,9 @@ class NativeSpawn:
         _check(failed, program)
         return pid.value
 
-    def can_execute(self, path: str) -> bool:
+    def can_execute(self, path: bytes) -> bool:
         """Whether `path` is there and may be executed or, a folder, entered; quick, and keeps the interpreter."""
-        return bool(self._access(os.fsencode(path), os.X_OK) == 0)
+        return bool(self._access(path, os.X_OK) == 0)
 
 
 def _check(code: int, what: str = "posix_spawn") -> None:

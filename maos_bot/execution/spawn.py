@@ -79,17 +79,18 @@ def find_program(name: str, path: str, folder: str = ".") -> str | None:
         return name
     native = _native()
     can_execute = native.can_execute if native else _can_execute
-    for base in _folders(path, folder):
-        candidate = base + name
+    for candidate in _candidates(name, path, folder):
         if can_execute(candidate) and not os.path.isdir(candidate):  # noqa: PTH112 - in every start's way
-            return candidate
+            return os.fsdecode(candidate)
     return None
 
 
-def _can_execute(path: str) -> bool:
+def _can_execute(path: bytes) -> bool:
     return os.access(path, os.X_OK)
 
 
-@lru_cache(maxsize=64)
-def _folders(path: str, folder: str) -> tuple[str, ...]:
-    return tuple(each + "/" if each.startswith("/") else f"{folder}/{each or '.'}/" for each in path.split(os.pathsep))
+@lru_cache(maxsize=1024)
+def _candidates(name: str, path: str, folder: str) -> tuple[bytes, ...]:
+    """Where to look for `name`, in this order."""
+    folders = [each if each.startswith("/") else f"{folder}/{each or '.'}" for each in path.split(os.pathsep)]
+    return tuple([os.fsencode(f"{each}/{name}") for each in folders])

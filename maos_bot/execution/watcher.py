@@ -72,9 +72,9 @@ class Watcher:
         self._knows_shares = Path("/proc/self/smaps_rollup").exists()
         self._trees: dict[int, _Tree] = {}
         self._owner: dict[int, int] = {}  # member -> first process of its task
-        self._known: set[str] = set()  # names in /proc at the last look
+        self._known = _processes() if self.works else set()  # names in /proc at the last look
         self._last_id = b""
-        self._looked_at = float("-inf")
+        self._looked_at = time.monotonic()
 
     def add(self, pid: int, *, marker: bytes, memory_mb: float | None, processes: int, now: float) -> None:
         """The task whose first process is `pid` runs, and may hold `memory_mb` MiB (None: no limit) and `processes`."""
@@ -184,7 +184,7 @@ class Watcher:
         if last == self._last_id:
             return
         self._last_id = last
-        names = {name for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - asked many times a second
+        names = _processes()
         fresh = sorted(names - self._known, key=int)  # parents mostly come before their children
         self._known = names
         for name in fresh:
@@ -221,6 +221,10 @@ def _rest_s(limit_mb: float | None, used_mb: float) -> float:
     if limit_mb is None:
         return SLOWEST_S
     return min(SLOWEST_S, max(FASTEST_S, (limit_mb * _AIM - used_mb) / _GROWTH_MB_S))
+
+
+def _processes() -> set[str]:
+    return {name for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - asked many times a second
 
 
 def _last_id() -> bytes:

@@ -63,11 +63,12 @@ def _work_behind(neighbours: Indexes, order: Sequence[int], work: Sequence[float
         return [0.0] * len(work)
     step = largest / (2**_BITS - 1)
     scaled = [int(value / step) for value in work]
-    planes = []
-    for digit in range(_BITS):
-        plane = sum(1 << task for task, value in enumerate(scaled) if value >> digit & 1)
-        if plane:
-            planes.append((plane, float(2**digit) * step))
+    digits = zip(*[f"{value:0{_BITS}b}" for value in reversed(scaled)], strict=True)  # the highest first
+    planes = [
+        (plane, float(2**digit) * step)
+        for digit, column in zip(reversed(range(_BITS)), digits, strict=True)
+        if (plane := int("".join(column), 2))
+    ]
     reach = [0] * len(work)
     totals = [0.0] * len(work)
     for task in order:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from maos_bot.model import AGENTS, CPU, MEMORY, PROCESSES, TEAM_PREFIX, TOKENS, Limit, ParallelStrategy, Task
@@ -45,6 +46,7 @@ def headroom(resource: str, strategy: ParallelStrategy) -> float:
     return HEADROOM[strategy] if resource in (MEMORY, CPU) else 0.0
 
 
+@lru_cache(maxsize=1024)  # the same few, for task after task
 def shortage(resource: str, *, capacity: float, free: float, wants: float, kept_free: float = 0.0) -> str:
     """Why a demand doesn't fit, in words: `memory: 700 of 2048 MB free, wants 1024`.
 
