@@ -77,6 +77,8 @@ def launch(
         os.close(writer)
     begun = time.monotonic()
     os.set_blocking(output, False)
+    with contextlib.suppress(OSError):  # it has ended
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
     return Launched(pid, script, output, begun)
 
 
@@ -208,10 +210,8 @@ class CommandAttempt:
         self._capture.flush()
 
     def _stay(self) -> None:
-        """It isn't one of those that end, and with them their output, before it pays to see to more than that."""
+        """It isn't one of those that end, and with them their output, before it pays to watch for more."""
         self._timeout = self._loop.call_at(self.begun + self._timeout_s, self._guarded, self._time_out)
-        with contextlib.suppress(OSError):  # it has ended
-            os.setpriority(os.PRIO_PGRP, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
         if not (self._exited or self._watched):
             self._watch_exit()
 
