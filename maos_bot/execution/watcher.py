@@ -3,7 +3,8 @@
 A task may hold so much memory (its declared `memory-mb`) and so many processes. Memory can't grow faster than a machine
 writes it, so a tree far below its limit needs no look for a while, and one near it needs one each few milliseconds:
 that ends a task soon after it crosses its limit, at the price of one small read a process. New processes are looked
-for only when the kernel has given out a process id since the last look.
+for only when the kernel has given out a process id since the last look, and where only their number is limited, only
+when it has given out so many that the limit could be near.
 
 Memory is what the processes hold resident. Forked processes share pages, which would count once for each: where the
 plain sum is over the limit, the kernel is asked for the proportional share (PSS), which is dearer, before anything is
@@ -23,6 +24,7 @@ from maos_bot.execution.tree import has_marker, read_proc
 
 SLOWEST_S: Final = 0.05  # between two looks, however far all are from their limits
 FASTEST_S: Final = 0.002
+GLANCE_S: Final = 0.02  # between two glances at how many process ids were given out, where memory has no limit
 _CROWD: Final = 0.25  # of the processes a task may have: beyond it the rest may be there in no time
 _CROWDED_S: Final = 0.01
 _STALE_S: Final = 1.0  # no system gives out all its process ids in that time
@@ -55,6 +57,9 @@ class _Tree:
     memory_mb: float | None
     processes: int
     members: set[int] = field(default_factory=set)
+    counted: int = 1  # members when all processes were listed last,
+    counted_at: int = 0  # and the process id that had been given out last by then
+    preferred: bool = False
     shared_mb: float = 0.0  # how much the plain sum was above the proportional one when that was asked for
     ask_at: float = 0.0  # what was shared then may not be any more: when to ask again
     used_mb: float = 0.0
@@ -69,19 +74,20 @@ class Watcher:
 
     def __init__(self) -> None:
         self.works = Path("/proc/self/statm").exists()
+        self._ids = _process_ids()
         self._knows_shares = Path("/proc/self/smaps_rollup").exists()
         self._trees: dict[int, _Tree] = {}
         self._owner: dict[int, int] = {}  # member -> first process of its task
-        self._known = _processes() if self.works else set()  # names in /proc at the last look
-        self._last_id = b""
-        self._looked_at = time.monotonic()
+        self._known: set[str] = set()  # names in /proc when all were listed last
+        self._last_id = 0  # the process id that had been given out last by then
+        self._looked_at = float("-inf")
 
     def add(self, pid: int, *, marker: bytes, memory_mb: float | None, processes: int, now: float) -> None:
         """The task whose first process is `pid` runs, and may hold `memory_mb` MiB (None: no limit) and `processes`."""
         if not self._trees and now - self._looked_at > _STALE_S:
             self._known = set()  # nobody has looked for a while: any name may be another process by now
-            self._last_id = b""
-        tree = _Tree(root=pid, marker=marker, memory_mb=memory_mb, processes=processes, members={pid})
+            self._last_id = 0
+        tree = _Tree(root=pid, marker=marker, memory_mb=memory_mb, processes=processes, members={pid}, counted_at=pid)
         tree.due = now + _rest_s(memory_mb, 0.0)
         self._trees[pid] = tree
         self._owner[pid] = pid
@@ -99,7 +105,7 @@ class Watcher:
 
     def tree_mb(self, pid: int) -> float:
         """What that task holds now, limited or not, pages that its processes share counted for each; 0 if it ended."""
-        self._find_new()
+        self._find_new(_last_id())
         tree = self._trees.get(pid)
         return sum(_resident_mb(member) or 0.0 for member in tree.members) if tree else 0.0
 
@@ -118,17 +124,26 @@ class Watcher:
         if not self.works:
             return []
         self._looked_at = now
-        self._find_new()
+        due = [tree for tree in self._trees.values() if tree.due <= now and not tree.breached]
+        last = _last_id()
+        if any(tree.memory_mb is not None or self._may_be_crowded(tree, last) for tree in due):
+            self._find_new(last)
         breaches = []
-        for tree in self._trees.values():
-            if tree.due <= now and not tree.breached:
-                reason = self._inspect(tree, now)
-                if reason:
-                    tree.breached = True
-                    tree.due = float("inf")
-                    growing = len(tree.members) > tree.processes
-                    breaches.append(Breach(tree.root, reason, frozenset(tree.members), growing))
+        for tree in due:
+            if not tree.preferred:
+                tree.preferred = True
+                _prefer_as_victim(tree.root)
+            reason = self._inspect(tree, now)
+            if reason:
+                tree.breached = True
+                tree.due = float("inf")
+                growing = len(tree.members) > tree.processes
+                breaches.append(Breach(tree.root, reason, frozenset(tree.members), growing))
         return breaches
+
+    def _may_be_crowded(self, tree: _Tree, last: int) -> bool:
+        """Whether so many process ids were given out that `tree` may be a crowd: else nobody need be counted."""
+        return tree.counted + (last - tree.counted_at) % self._ids > tree.processes * _CROWD
 
     def _inspect(self, tree: _Tree, now: float) -> str:
         """Why `tree` is over a limit; else when to look again is set."""
@@ -136,6 +151,7 @@ class Watcher:
         if tree.memory_mb is None:
             if len(tree.members) > tree.processes * _CROWD:
                 self._drop_ended(tree)
+                tree.counted = len(tree.members)
         else:
             used = self._measure(tree, now)
             tree.used_mb, tree.peak_mb = used, max(tree.peak_mb, used)
@@ -178,17 +194,18 @@ class Watcher:
         tree.shared_mb = 0.0  # it may have been with that one
         self._owner.pop(pid, None)
 
-    def _find_new(self) -> None:
-        """Give each process that came since the last look to the task it belongs to."""
-        last = _last_id()
+    def _find_new(self, last: int) -> None:
+        """Give each process that came since all were listed last to the task it belongs to."""
         if last == self._last_id:
             return
         self._last_id = last
-        names = _processes()
+        names = {name for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - asked many times a second
         fresh = sorted(names - self._known, key=int)  # parents mostly come before their children
         self._known = names
         for name in fresh:
             self._place(name)
+        for tree in self._trees.values():
+            tree.counted, tree.counted_at = len(tree.members), last
 
     def _place(self, name: str) -> None:
         before = self._owner.get(int(name))
@@ -197,9 +214,9 @@ class Watcher:
         proc = read_proc(name)
         if proc is None or proc.zombie:
             return
-        owner = proc.pid if proc.pid in self._trees else None
-        if owner is not None:
-            _prefer_as_victim(proc.pid)
+        owner: int | None = None
+        if proc.pid in self._trees:
+            owner = proc.pid
         elif proc.session in self._trees:
             owner = proc.session
         elif proc.parent in self._owner:
@@ -219,18 +236,22 @@ def over_memory(used_mb: float, limit_mb: float) -> str:
 def _rest_s(limit_mb: float | None, used_mb: float) -> float:
     """How long a tree that holds `used_mb` needs no look."""
     if limit_mb is None:
-        return SLOWEST_S
+        return GLANCE_S
     return min(SLOWEST_S, max(FASTEST_S, (limit_mb * _AIM - used_mb) / _GROWTH_MB_S))
 
 
-def _processes() -> set[str]:
-    return {name for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - asked many times a second
-
-
-def _last_id() -> bytes:
+def _last_id() -> int:
     """The process id that was given out last: the last word of `/proc/loadavg`."""
     with open("/proc/loadavg", "rb") as file:  # noqa: PTH123 - as above
-        return file.read().rsplit(None, 1)[-1]
+        return int(file.read().rsplit(None, 1)[-1])
+
+
+def _process_ids() -> int:
+    """How many process ids there are; after the last one they begin anew."""
+    try:
+        return int(Path("/proc/sys/kernel/pid_max").read_bytes())
+    except OSError:
+        return 2**22  # the most that Linux can be set to
 
 
 def _resident_mb(pid: int) -> float | None:
