@@ -14,8 +14,8 @@ from typing import Self
 
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.environment import child_environment, task_environment
-from maos_bot.execution.launcher import Launcher, Then
-from maos_bot.execution.process import CommandAttempt, Launched, StartError, launch
+from maos_bot.execution.launch import Launched, Launcher, StartError, Then, launch
+from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.readers import Watching, watching
 from maos_bot.execution.tree import Family
 from maos_bot.model import Outcome, Task

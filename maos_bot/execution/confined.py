@@ -19,7 +19,8 @@ from typing import Final
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.confinement import JAIL, Confinement, confinement, readable_folders
 from maos_bot.execution.jail import Hold
-from maos_bot.execution.process import CommandAttempt, StartError, launch
+from maos_bot.execution.launch import StartError, launch
+from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.tree import Family
 from maos_bot.execution.watcher import Watcher
 from maos_bot.model import Outcome, Task, TaskState

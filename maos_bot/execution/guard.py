@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from maos_bot.execution.priority import come_as_all, come_first
 from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.scheduler import Input, LimitChanged
 from maos_bot.execution.watcher import Watcher, over_memory
-from maos_bot.model import AGENTS, TaskState
+from maos_bot.model import AGENTS, PROCESSES, Plan, TaskState
 from maos_bot.resources.pressure import Gauge
 from maos_bot.resources.scaling import Load, Scaler
 
@@ -38,6 +38,18 @@ class Bounds:
     processes: int
     cpus: float
     estimates: Mapping[str, float]
+
+    @classmethod
+    def of(cls, plan: Plan, cpus: float) -> Self:
+        """Those of `plan`."""
+        values = {name: limit.value for name, limit in plan.limits.items()}
+        slots = values.get(AGENTS)
+        return cls(
+            slots=None if slots is None else int(slots),
+            processes=int(values.get(PROCESSES) or MOST_PROCESSES),
+            cpus=cpus,
+            estimates={name: planned.estimate_s for name, planned in plan.tasks.items()},
+        )
 
 
 class Guard:

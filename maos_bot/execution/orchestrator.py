@@ -1,8 +1,8 @@
 """The asyncio driver: carries out what the scheduler decides and writes down, as events, all that happens.
 
-It owns the numbering of events and the clock (wall time at the start, then a monotonic clock). A bug of ours in one
-attempt ends that task as failed, with the reason; the run goes on, is recorded to its end, and only then the error is
-raised. A sink that fails is different: without it nothing is recorded, so everything is stopped and its error raised.
+A bug of ours in one attempt ends that task as failed, with the reason; the run goes on, is recorded to its end, and
+only then the error is raised. A sink that fails is different: without it nothing is recorded, so everything is stopped
+and its error raised.
 """
 
 from __future__ import annotations
@@ -14,26 +14,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from maos_bot.events import (
-    OutputChunk,
-    ResourceSampled,
-    RunEvent,
-    RunFinished,
-    RunStarted,
-    TaskFinished,
-    TaskReady,
-    TaskStarted,
-)
+from maos_bot.events import RunEvent, RunFinished, RunStarted, TaskReady, TaskStarted
 from maos_bot.execution.attempts import Agents, Attempt
 from maos_bot.execution.bookends import beginning, verdict
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.commands import Commands
-from maos_bot.execution.guard import MOST_PROCESSES, Bounds, Guard
+from maos_bot.execution.guard import Bounds, Guard
+from maos_bot.execution.launch import Launched, StartError
 from maos_bot.execution.past import CUT, Past
-from maos_bot.execution.process import STOP_GRACE_S, CommandAttempt, Launched, StartError
+from maos_bot.execution.process import STOP_GRACE_S, CommandAttempt
+from maos_bot.execution.recorder import Recorder
 from maos_bot.execution.sampler import Sampler
 from maos_bot.execution.scheduler import (
     AttemptEnded,
@@ -53,14 +47,12 @@ from maos_bot.execution.scheduler import (
 )
 from maos_bot.execution.spawn import keep_descriptors
 from maos_bot.execution.tree import adopting, end_marked
-from maos_bot.model import AGENTS, PROCESSES, Outcome, Plan, Spec, Task, TaskKind, TaskState, Trigger
+from maos_bot.model import Outcome, Plan, Spec, Task, TaskKind, TaskState, Trigger
 from maos_bot.redact import Redactor
 
 if TYPE_CHECKING:
     from maos_bot.execution.cache import Look, TaskCache
     from maos_bot.execution.reuse import Reuse
-
-SAMPLE_S: Final = 1.0
 
 
 class Orchestrator:
@@ -96,14 +88,13 @@ class Orchestrator:
         self._plan = plan
         self._trigger = trigger
         self._root = root
-        self._emit_event = emit
+        self._record = Recorder(run_id, emit=emit, redactor=redactor, past=past)
         self._redactor = redactor
         self._environ = environ
         self._commands = Commands(run_id=run_id, root=root, environ=environ)
         self._past = past
         self._scheduler = Scheduler(tasks, plan=plan, facts=facts, past=past or Past())
         self._cpus = cpus or os.cpu_count() or 1
-        self._sampler = Sampler(self._cpus)
         self._guard: Guard | None = None  # while the run goes on
         self._agents = agents
         self._running: dict[str, Attempt] = {}
@@ -115,14 +106,10 @@ class Orchestrator:
         self._over: asyncio.Future[None] | None = None  # while the run goes on
         self._awake = False  # a turn is about to be taken
         self._timer: asyncio.TimerHandle | None = None  # for the scheduler's next one
-        self._reuse = cache and self._reusing(cache)
+        self._reuse = self._reusing(cache) if cache else None
         self._looked: list[tuple[Start, Look]] = []
         self._cancelled = ""
         self._bug: Exception | None = None
-        self._seq = past.last_seq if past else 0
-        self._wall = max(time.time(), past.last_at) if past else time.time()
-        self._mono = time.monotonic()
-        self._before_s = self._wall - past.started.at if past and past.started else 0.0  # a resumed run's time so far
 
     def cancel(self, reason: str) -> None:
         """Stop the run: first with SIGTERM and a grace; asked a second time, at once. On the loop's thread."""
@@ -140,7 +127,7 @@ class Orchestrator:
         if self._past:
             self._go_on(self._past)
         else:
-            self._emit(
+            self._record.tell(
                 RunStarted,
                 **beginning(
                     self._spec,
@@ -152,9 +139,11 @@ class Orchestrator:
                 ),
             )
         with adopting(), self._commands:
-            self._guard = guard = Guard(self._bounds(), put=self._put, failed=self._crashed, starting=self._launching)
+            self._guard = guard = Guard(
+                Bounds.of(self._plan, self._cpus), put=self._put, failed=self._crashed, starting=self._launching
+            )
             self._over = asyncio.get_running_loop().create_future()
-            sampler = asyncio.ensure_future(self._sample(guard))
+            sampler = asyncio.ensure_future(Sampler(self._cpus).follow(self._running, guard, self._record.tell))
             sampler.add_done_callback(self._sampler_ended)
             try:
                 self._put(Begin())
@@ -175,9 +164,8 @@ class Orchestrator:
             bug=self._bug,
             over_budget=self._agents.over_budget if self._agents else "",
         )
-        wall_s = self._before_s + time.monotonic() - self._mono
-        finished: RunFinished = self._emit(
-            RunFinished, status=status.value, exit_code=code, wall_s=wall_s, reason=reason
+        finished: RunFinished = self._record.tell(
+            RunFinished, status=status.value, exit_code=code, wall_s=self._record.wall_s, reason=reason
         )
         if self._bug:
             raise self._bug
@@ -188,7 +176,7 @@ class Orchestrator:
         end_marked(b"MAOS_RUN_ID=" + os.fsencode(self._run_id))
         for cut in past.cut:
             outcome = replace(CUT, duration_s=cut.lived_s, output_bytes=cut.output_bytes)
-            self._finish(cut.task, cut.attempt, outcome, final=False)
+            self._record.finished(cut.task, cut.attempt, outcome, final=False)
 
     def _wake(self) -> None:
         """See to what has happened, as soon as all that happened at this instant is known."""
@@ -237,15 +225,15 @@ class Orchestrator:
     def _carry_out(self, decision: Decision) -> None:
         match decision:
             case Ready():
-                self._emit(TaskReady, task=decision.task, freed_by=decision.freed_by)
+                self._record.tell(TaskReady, task=decision.task, freed_by=decision.freed_by)
             case Start():
                 self._consider(decision)
             case Retry():
-                self._finish(decision.task, decision.attempt, decision.outcome, retry_in_s=decision.retry_in_s)
+                self._record.finished(decision.task, decision.attempt, decision.outcome, retry_in_s=decision.retry_in_s)
             case End():
                 if self._reuse:
                     self._reuse.settled(decision.task, decision.outcome.state)
-                self._finish(decision.task, decision.attempt, decision.outcome)
+                self._record.finished(decision.task, decision.attempt, decision.outcome)
             case Stop():
                 if running := self._running.get(decision.task):  # else it is being looked up or started, and hears soon
                     running.end(TaskState.CANCELLED, decision.reason, grace_s=STOP_GRACE_S)
@@ -285,9 +273,7 @@ class Orchestrator:
             self._put(AttemptEnded(start.task, outcome, began=False))
         elif look.hit:
             hit = look.hit
-            for text, offset, omitted in hit.log:
-                shown = self._redactor.text(text)
-                self._emit(OutputChunk, task=start.task, attempt=0, text=shown, offset=offset, omitted=omitted)
+            self._record.replay(start.task, hit.log)
             outcome = Outcome(
                 state=TaskState.CACHED,
                 reason=f"unchanged since run {hit.run_id}",
@@ -345,7 +331,7 @@ class Orchestrator:
         self._ran = True
         if self._reuse:
             self._reuse.moved()
-        self._emit(
+        self._record.tell(
             TaskStarted,
             task=start.task,
             attempt=start.attempt,
@@ -358,12 +344,8 @@ class Orchestrator:
             self._put(AttemptEnded(start.task, Outcome(state=TaskState.FAILED, reason=failure)))
 
     def _capture(self, task: Task, number: int) -> Capture:
-        def sink(text: str, offset: int, omitted: int) -> None:
-            self._emit(OutputChunk, task=task.id, attempt=number, text=text, offset=offset, omitted=omitted)
-            if self._reuse:
-                self._reuse.printed(task.id, text, offset, omitted)
-
-        return Capture(self._redactor, sink)
+        printed = partial(self._reuse.printed, task.id) if self._reuse else None
+        return self._record.capture(task.id, number, printed)
 
     def _agent_attempt(self, task: Task, number: int) -> Attempt:
         if self._agents is None:
@@ -372,7 +354,7 @@ class Orchestrator:
             task,
             number,
             capture=self._capture(task, number),
-            tell=lambda kind, **values: self._emit(kind, task=task.id, attempt=number, **self._redacted(values)),
+            tell=partial(self._record.tell_of_attempt, task.id, number),
             ended=lambda outcome: self._ended(task.id, outcome),
             crashed=self._crashed,
         )
@@ -388,15 +370,6 @@ class Orchestrator:
             ended=lambda outcome: self._ended(task.id, outcome),
             crashed=self._crashed,
         )
-
-    def _redacted(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._shown(each) for name, each in values.items()}
-
-    def _shown(self, value: Any) -> Any:
-        """A field of an event without secrets: texts, and tuples of them."""
-        if isinstance(value, str):
-            return self._redactor.text(value)
-        return tuple(self._shown(each) for each in value) if type(value) is tuple else value
 
     def _ended(self, task: str, outcome: Outcome) -> None:
         del self._running[task]
@@ -431,68 +404,6 @@ class Orchestrator:
             self._reuse.close()
         self._commands.end_strays()
 
-    def _finish(
-        self, task: str, attempt: int, outcome: Outcome, *, retry_in_s: float | None = None, final: bool = True
-    ) -> None:
-        self._emit(
-            TaskFinished,
-            task=task,
-            attempt=attempt,
-            state=outcome.state,
-            final=final and retry_in_s is None,
-            reason=self._redactor.text(outcome.reason),
-            exit_code=outcome.exit_code,
-            duration_s=outcome.duration_s,
-            cpu_s=outcome.cpu_s,
-            peak_memory_mb=outcome.peak_memory_mb,
-            output_bytes=outcome.output_bytes,
-            omitted_bytes=outcome.omitted_bytes,
-            retry_in_s=retry_in_s,
-            saved_s=outcome.saved_s,
-            result=outcome.result,
-            key=outcome.key,
-        )
-
-    def _bounds(self) -> Bounds:
-        """What the guard keeps to, from the plan."""
-        values = {name: limit.value for name, limit in self._plan.limits.items()}
-        slots = values.get(AGENTS)
-        return Bounds(
-            slots=None if slots is None else int(slots),
-            processes=int(values.get(PROCESSES) or MOST_PROCESSES),
-            cpus=self._cpus,
-            estimates={name: planned.estimate_s for name, planned in self._plan.tasks.items()},
-        )
-
-    async def _sample(self, guard: Guard) -> None:
-        """Once a second: what each task's processes use, and all together, which is the heartbeat too."""
-        while True:
-            await asyncio.sleep(SAMPLE_S)
-            commands = {task: attempt for task, attempt in self._running.items() if isinstance(attempt, CommandAttempt)}
-            begun = {attempt.pid: attempt.begun for attempt in commands.values()}
-            samples = self._sampler.sample(begun, asyncio.get_running_loop().time())
-            held = {}
-            for task, attempt in commands.items():
-                if sample := samples.get(attempt.pid):
-                    held[task] = memory_mb = guard.memory_mb(attempt) or sample.memory_mb
-                    attempt.peak_mb = max(attempt.peak_mb or 0.0, memory_mb)
-                    self._emit(ResourceSampled, task=task, memory_mb=memory_mb, cpu_percent=sample.cpu_percent)
-            cpu_percent = sum(sample.cpu_percent for sample in samples.values())
-            guard.sampled(held, cpu_percent)
-            self._emit(
-                ResourceSampled,
-                memory_mb=sum(held.values()),
-                cpu_percent=cpu_percent,
-                agents=len(self._running),
-            )
-
     def _put(self, happened: Input) -> None:
         self._inputs.append(happened)
         self._wake()
-
-    def _emit(self, kind: type[Any], **values: Any) -> Any:
-        self._seq += 1
-        at = self._wall + time.monotonic() - self._mono
-        event = kind(run_id=self._run_id, seq=self._seq, at=at, **values)
-        self._emit_event(event)
-        return event

@@ -1,6 +1,6 @@
 """Who gets the CPU first, where there is a crowd: whoever is to end a fork bomb can't wait in line behind it.
 
-Tasks are a little nicer than we are (`maos_bot.execution.process.NICE`), which any user may set. That doesn't help
+Tasks are a little nicer than we are (`maos_bot.execution.launch.NICE`), which any user may set. That doesn't help
 against processes in sessions of their own where the kernel shares the CPU among sessions (autogroups): there real-time
 priority does, where we may have it, and only for as long as it is needed. No task inherits it.
 """

@@ -13,23 +13,18 @@ import contextlib
 import os
 import resource
 import signal
-import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection
 from typing import ClassVar, Final
 
 from maos_bot.execution.capture import PAUSE_S, Capture
+from maos_bot.execution.launch import Launched
 from maos_bot.execution.readers import LoopReaders, Watching
-from maos_bot.execution.shell import Script, ShellError, plain_command, shell_command
-from maos_bot.execution.spawn import spawn
 from maos_bot.execution.tree import Family, Proc, has_marker, members, process_table, quell, reap, send
 from maos_bot.execution.watcher import over_memory
 from maos_bot.model import MEMORY, Outcome, Task, TaskState
 
 GRACE_S: Final = 2.0  # from SIGTERM to SIGKILL where a task's time is over
 STOP_GRACE_S: Final = 3.0  # the same where the run is stopped: a runner gives us 7.5 s for all of it
-NICE: Final = 5  # tasks give way to us: who is to hold them to their limits mustn't wait for them
 _GIVE_UP_S: Final = 2.0  # from SIGKILL to going on without what still doesn't end
 _LOOK_S: Final = 0.02  # between two looks at a tree that is being ended
 _SOON_S: Final = 0.02  # a process that still runs then has a descriptor to tell of its end; before, its output does
@@ -37,49 +32,6 @@ _DYING_S: Final = 0.1  # a process that is killed may need that long to give bac
 _READ: Final = 64 * 1024  # bytes a turn of the loop, so that one loud task doesn't keep the others waiting
 _DRAIN: Final = 64  # reads, at most, of what an ended process left in its pipe
 _WORDS: Final = {126: "not executable", 127: "command not found"}
-
-
-class StartError(Exception):
-    """An attempt that couldn't be started; the message says why, in the user's words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """A process that was started: its id, its script, the descriptor of its output, and when, by the loop's clock."""
-
-    pid: int
-    script: Script
-    output: int
-    begun: float
-
-
-def launch(
-    task: Task,
-    *,
-    folder: Path,
-    env: Mapping[str, str],
-    new_file: Callable[[str], Path],
-    devnull: int,
-    argv: tuple[str, ...] = (),
-) -> Launched:
-    """Start the first process of an attempt of `task` in `folder` with exactly `env`; may be called on any thread.
-
-    `new_file(suffix)` names a temporary file for a script that a shell can't take as an argument. With `argv` that is
-    what runs, instead of the task's script. Raises `StartError`.
-    """
-    output, writer = os.pipe()
-    try:
-        pid, script = _start(task, folder, env, (writer, devnull), new_file, argv)
-    except BaseException:
-        os.close(output)
-        raise
-    finally:
-        os.close(writer)
-    begun = time.monotonic()
-    os.set_blocking(output, False)
-    with contextlib.suppress(OSError):  # it has ended
-        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
-    return Launched(pid, script, output, begun)
 
 
 class CommandAttempt:
@@ -396,30 +348,6 @@ class CommandAttempt:
             self._readers.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
-
-
-def _start(  # noqa: PLR0917 - each is of another kind
-    task: Task,
-    folder: Path,
-    env: Mapping[str, str],
-    streams: tuple[int, int],
-    new_file: Callable[[str], Path],
-    argv: tuple[str, ...],
-) -> tuple[int, Script]:
-    output, devnull = streams
-    command = task.run or ""
-    words = () if argv else plain_command(command, task.shell, env)
-    if words:
-        # Not found, not executable, no program: the shell has the words and the exit code for it.
-        with contextlib.suppress(OSError):
-            return spawn(words, folder=folder, env=env, output=output, devnull=devnull), Script(words)
-    try:
-        script = Script(argv) if argv else shell_command(command, task.shell, env, new_file)
-        return spawn(script.argv, folder=folder, env=env, output=output, devnull=devnull), script
-    except ShellError as error:
-        raise StartError(str(error)) from None
-    except (OSError, ValueError) as error:  # no room for a process; a NUL in the command or a variable
-        raise StartError(f"could not start: {error}") from error
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from maos_bot.events import ResourceSampled
+from maos_bot.execution.attempts import Attempt
+from maos_bot.execution.guard import Guard
+from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.tree import Table, process_table
+
+SAMPLE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,23 @@ class Sampler:
         """`cpus` is how many CPUs the runner has (may be a fraction)."""
         self._cpus = cpus
         self._before: dict[int, tuple[float, float]] = {}  # root -> CPU seconds, when
+
+    async def follow(self, running: Mapping[str, Attempt], guard: Guard, tell: Callable[..., object]) -> None:
+        """Once a second `tell` what each of the commands `running` uses, and all together: the heartbeat too."""
+        while True:
+            await asyncio.sleep(SAMPLE_S)
+            commands = {task: attempt for task, attempt in running.items() if isinstance(attempt, CommandAttempt)}
+            begun = {attempt.pid: attempt.begun for attempt in commands.values()}
+            samples = self.sample(begun, asyncio.get_running_loop().time())
+            held = {}
+            for task, attempt in commands.items():
+                if sample := samples.get(attempt.pid):
+                    held[task] = memory_mb = guard.memory_mb(attempt) or sample.memory_mb
+                    attempt.peak_mb = max(attempt.peak_mb or 0.0, memory_mb)
+                    tell(ResourceSampled, task=task, memory_mb=memory_mb, cpu_percent=sample.cpu_percent)
+            cpu_percent = sum(sample.cpu_percent for sample in samples.values())
+            guard.sampled(held, cpu_percent)
+            tell(ResourceSampled, memory_mb=sum(held.values()), cpu_percent=cpu_percent, agents=len(running))
 
     def sample(self, begun: Mapping[int, float], now: float) -> dict[int, Sample]:
         """A sample for each root in `begun` (process id -> when it started, on the clock of `now`) that still lives."""

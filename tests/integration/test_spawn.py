@@ -16,9 +16,9 @@ import pytest
 
 from maos_bot.execution import spawn as spawning
 from maos_bot.execution.capture import Capture
-from maos_bot.execution.launcher import Launcher
+from maos_bot.execution.launch import Launched, Launcher, StartError
 from maos_bot.execution.native_spawn import NativeSpawn
-from maos_bot.execution.process import CommandAttempt, Launched, StartError
+from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.readers import LoopReaders, Watching, watching
 from maos_bot.execution.shell import Script
 from maos_bot.execution.spawn import keep_descriptors, spawn
