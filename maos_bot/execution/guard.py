@@ -166,7 +166,7 @@ class Guard:
     def _look(self) -> None:
         due, self._look_timer, self._look_at = self._look_at, None, float("inf")
         self._see_lateness(due)
-        breaches = {breach.pid: breach for breach in self._watcher.look(self._loop.time())}
+        breaches = {breach.pid: breach for breach in self._watcher.look(self._loop.time(), alarmed=self._hurry)}
         self._see_lateness(due, crowd=self._watcher.crowded)
         for attempt in tuple(self._running.values()):
             held = self._watcher.memory_mb(attempt.pid)
@@ -180,11 +180,14 @@ class Guard:
         """Where a crowd of processes keeps us from looking in time, or may soon, come first until it no longer does."""
         now = self._loop.time()
         if crowd or now - due > _LATE_S:
-            self._late_at = now
-            self._comes_first = self._comes_first or come_first()
+            self._hurry()
         elif self._comes_first and now - self._late_at > _CALM_S:
             self._comes_first = False
             come_as_all()
+
+    def _hurry(self) -> None:
+        self._late_at = self._loop.time()
+        self._comes_first = self._comes_first or come_first()
 
     # The machine
 

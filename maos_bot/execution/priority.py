@@ -12,11 +12,15 @@ import os
 
 
 def come_first() -> bool:
-    """Let this thread run before all ordinary ones from now on; whether the system allows that."""
+    """Let our threads run before all ordinary ones from now on; whether the system allows that.
+
+    All of them: one that holds the interpreter and isn't let on holds up the one that is.
+    """
     if not hasattr(os, "sched_setscheduler"):
         return False
     try:
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        for thread in _threads():
+            os.sched_setscheduler(thread, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     except OSError:  # not without a privilege
         return False
     return True
@@ -24,5 +28,13 @@ def come_first() -> bool:
 
 def come_as_all() -> None:
     """End `come_first`."""
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    for thread in _threads():
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _threads() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc/self/task")]  # noqa: PTH208 - names alone
+    except OSError:
+        return [0]  # the one that asks

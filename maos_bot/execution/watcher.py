@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -119,14 +120,20 @@ class Watcher:
         """Whether some task has so many processes that it may be a fork bomb."""
         return any(tree.crowded for tree in self._trees.values())
 
-    def look(self, now: float) -> list[Breach]:
-        """Look at the trees that are due; each that is over a limit is named once."""
+    def look(self, now: float, *, alarmed: Callable[[], None] = lambda: None) -> list[Breach]:
+        """Look at the trees that are due; each that is over a limit is named once.
+
+        `alarmed` is called before processes are counted that may be a crowd, which takes the longer the larger it is.
+        """
         if not self.works:
             return []
         self._looked_at = now
         due = [tree for tree in self._trees.values() if tree.due <= now and not tree.breached]
         last = _last_id()
-        if any(tree.memory_mb is not None or self._may_be_crowded(tree, last) for tree in due):
+        alarm = any(self._may_be_crowded(tree, last) for tree in due)
+        if alarm:
+            alarmed()
+        if alarm or any(tree.memory_mb is not None for tree in due):
             self._find_new(last)
         breaches = []
         for tree in due:
