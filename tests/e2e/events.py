@@ -117,27 +117,40 @@ def environment(
     github: GitHubStandIn, folder: Path, event: str, payload: object, *, sha: str = "c" * 40, **inputs: str
 ) -> dict[str, str]:
     """What the runner gives the action, with its files beside `folder`."""
-    files = folder.parent
-    (files / "event.json").write_text(json.dumps(payload), encoding="utf-8")
-    (files / "summary.md").write_text("", encoding="utf-8")
-    (files / "output").write_text("", encoding="utf-8")
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
+        **runner(github.url, folder, payload, event=event, files=folder.parent),
+        "GITHUB_SHA": sha,
+        "MAOS_WRITE_PAUSE_S": "0.001",
+        **{f"INPUT_{name.upper().replace('_', '-')}": value for name, value in inputs.items()},
+    }
+
+
+def runner(
+    url: str, folder: Path, payload: object, *, event: str = "pull_request", files: Path | None = None, number: int = 1
+) -> dict[str, str]:
+    """The variables that the runner sets for the action in `folder`, and short pauses; its files are in `files`.
+
+    `number` counts the runs of the workflow.
+    """
+    files = files or folder
+    (files / "event.json").write_text(json.dumps(payload), encoding="utf-8")
+    for name in ("summary.md", "output"):
+        (files / name).write_text("", encoding="utf-8")
+    return {
         "GITHUB_ACTIONS": "true",
         "GITHUB_EVENT_NAME": event,
         "GITHUB_EVENT_PATH": str(files / "event.json"),
-        "GITHUB_API_URL": github.url,
+        "GITHUB_API_URL": url,
         "GITHUB_REPOSITORY": REPOSITORY,
         "GITHUB_WORKSPACE": str(folder),
         "GITHUB_STEP_SUMMARY": str(files / "summary.md"),
         "GITHUB_OUTPUT": str(files / "output"),
-        "GITHUB_SHA": sha,
-        "GITHUB_RUN_ID": "1001",
-        "GITHUB_RUN_NUMBER": "1",
+        "GITHUB_RUN_ID": str(1000 + number),
+        "GITHUB_RUN_NUMBER": str(number),
         "GITHUB_RUN_ATTEMPT": "1",
         "GITHUB_WORKFLOW": "CI",
         "INPUT_GITHUB-TOKEN": TOKEN,
-        "MAOS_WRITE_PAUSE_S": "0.001",
+        "MAOS_WRITE_PAUSE_S": "0.01",
         "MAOS_RETRY_PAUSE_S": "0.01",
-        **{f"INPUT_{name.upper().replace('_', '-')}": value for name, value in inputs.items()},
     }

@@ -26,10 +26,11 @@ from typing import Any, Final
 
 import pytest
 
+from tests.e2e.events import TOKEN
+from tests.e2e.github_stand_in import REPOSITORY
+
 NODE: Final = Path(sys.executable).with_name("node")  # `make` puts one there that is new enough for emulate
 PARTS: Final = Path(__file__).parent / "github"
-REPOSITORY: Final = "Codertocat/Hello-World"
-TOKEN: Final = "ghs_abcdefghijklmnopqrstuvwxyz0123456789"
 OWNER_TOKEN: Final = "owner"
 SEED: Final = {
     "tokens": {

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.events import runner
 from tests.e2e.github_stand_in import REPOSITORY, GitHubStandIn
 
 PAYLOADS: list[dict[str, Any]] = json.loads(
@@ -45,26 +46,11 @@ def act(
 ) -> Any:
     """Run the action in `folder`; returns the finished process."""
     (folder / ".maos.yml").write_text(spec, encoding="utf-8")
-    (folder / "event.json").write_text(json.dumps(payload), encoding="utf-8")
     environ = {
         **os.environ,
-        "GITHUB_ACTIONS": "true",
-        "GITHUB_EVENT_NAME": "pull_request",
-        "GITHUB_EVENT_PATH": str(folder / "event.json"),
-        "GITHUB_API_URL": github.url,
-        "GITHUB_REPOSITORY": REPOSITORY,
-        "GITHUB_WORKSPACE": str(folder),
-        "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
-        "GITHUB_OUTPUT": str(folder / "output"),
-        "GITHUB_RUN_ID": str(1000 + number),
-        "GITHUB_RUN_NUMBER": str(number),
-        "GITHUB_RUN_ATTEMPT": "1",
-        "GITHUB_WORKFLOW": "CI",
-        "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
+        **runner(github.url, folder, payload, number=number),
         "INPUT_COMMENT": comment,
         "INPUT_CHECKS": checks,
-        "MAOS_WRITE_PAUSE_S": "0.01",
-        "MAOS_RETRY_PAUSE_S": "0.01",
     }
     return subprocess.run(
         [sys.executable, "-m", "maos_bot", "action"],

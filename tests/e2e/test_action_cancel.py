@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.events import PULL_REQUEST, TOKEN
-from tests.e2e.github_stand_in import REPOSITORY, GitHubStandIn
+from tests.e2e.events import PULL_REQUEST, runner
+from tests.e2e.github_stand_in import GitHubStandIn
 
 SPEC = """\
 version: 1
@@ -35,21 +34,7 @@ def github() -> Iterator[GitHubStandIn]:
 
 def begin(github: GitHubStandIn, folder: Path, **more: str) -> subprocess.Popen[str]:
     (folder / ".maos.yml").write_text(SPEC, encoding="utf-8")
-    (folder / "event.json").write_text(json.dumps(PULL_REQUEST), encoding="utf-8")
-    environ = {
-        **os.environ,
-        "GITHUB_ACTIONS": "true",
-        "GITHUB_EVENT_NAME": "pull_request",
-        "GITHUB_EVENT_PATH": str(folder / "event.json"),
-        "GITHUB_API_URL": github.url,
-        "GITHUB_REPOSITORY": REPOSITORY,
-        "GITHUB_WORKSPACE": str(folder),
-        "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
-        "GITHUB_OUTPUT": str(folder / "output"),
-        "GITHUB_RUN_ID": "1001",
-        "INPUT_GITHUB-TOKEN": TOKEN,
-        **more,
-    }
+    environ = {**os.environ, **runner(github.url, folder, PULL_REQUEST), **more}
     return subprocess.Popen(
         [sys.executable, "-m", "maos_bot", "action"],
         cwd=folder,

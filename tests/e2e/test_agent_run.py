@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from maos_bot.store.queries import Queries
-from tests.e2e.github_stand_in import REPOSITORY, GitHubStandIn
+from tests.e2e.events import runner
+from tests.e2e.github_stand_in import GitHubStandIn
 from tests.e2e.mock_models import Fixture, answer, asked, environment, maos, mock_models, ran, repository, tool
 from web import create_app
 
@@ -149,23 +150,7 @@ def act(
     payload["pull_request"]["head"]["sha"] = head.stdout.strip()
     if fork:
         payload["pull_request"]["head"]["repo"] |= {"full_name": "stranger/Hello-World", "id": 1, "fork": True}
-    (tmp_path / "event.json").write_text(json.dumps(payload), encoding="utf-8")
-    more = {
-        "GITHUB_ACTIONS": "true",
-        "GITHUB_EVENT_NAME": "pull_request",
-        "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
-        "GITHUB_API_URL": github.url,
-        "GITHUB_REPOSITORY": REPOSITORY,
-        "GITHUB_WORKSPACE": str(folder),
-        "GITHUB_OUTPUT": str(tmp_path / "output"),
-        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
-        "GITHUB_RUN_ID": "1000",
-        "GITHUB_RUN_NUMBER": "1",
-        "GITHUB_RUN_ATTEMPT": "1",
-        "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
-        "MAOS_WRITE_PAUSE_S": "0.01",
-    }
-    return maos(folder, "action", url=url, **more)
+    return maos(folder, "action", url=url, **runner(github.url, folder, payload, files=tmp_path))
 
 
 def test_on_github_the_comment_has_cost_and_changes_and_findings_become_annotations(tmp_path: Path) -> None:

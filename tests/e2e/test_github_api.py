@@ -21,8 +21,10 @@ from maos_bot.github.artifacts import Artifacts
 from maos_bot.github.capability import quota
 from maos_bot.github.client import Annotation, CheckWrite, GitHubClient
 from maos_bot.github.desk import Desk
-from tests.e2e.github_api import REPOSITORY, TOKEN, GitHubApi, github_api
+from tests.e2e.events import TOKEN, runner
+from tests.e2e.github_api import GitHubApi, github_api
 from tests.e2e.github_judge import request_faults
+from tests.e2e.github_stand_in import REPOSITORY
 
 PAYLOADS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "payloads" / "pull_request.json").read_text(encoding="utf-8")
@@ -60,23 +62,7 @@ def payload_of(action: str, number: int, sha: str) -> dict[str, Any]:
 def act(github: GitHubApi, folder: Path, payload: dict[str, Any], *, run: int) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     (folder / ".maos.yml").write_text(SPEC, encoding="utf-8")
-    (folder / "event.json").write_text(json.dumps(payload), encoding="utf-8")
-    environ = {
-        **os.environ,
-        "GITHUB_ACTIONS": "true",
-        "GITHUB_EVENT_NAME": "pull_request",
-        "GITHUB_EVENT_PATH": str(folder / "event.json"),
-        "GITHUB_API_URL": github.url,
-        "GITHUB_REPOSITORY": REPOSITORY,
-        "GITHUB_WORKSPACE": str(folder),
-        "GITHUB_RUN_ID": str(1000 + run),
-        "GITHUB_RUN_NUMBER": str(run),
-        "GITHUB_RUN_ATTEMPT": "1",
-        "GITHUB_WORKFLOW": "CI",
-        "INPUT_GITHUB-TOKEN": TOKEN,
-        "MAOS_WRITE_PAUSE_S": "0.01",
-        "MAOS_RETRY_PAUSE_S": "0.01",
-    }
+    environ = {**os.environ, **runner(github.url, folder, payload, number=run)}
     command = [sys.executable, "-m", "maos_bot", "action"]
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)
 

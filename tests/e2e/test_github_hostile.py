@@ -24,7 +24,7 @@ from maos_bot.model import RunStatus, TaskState, Trigger, Usage
 from maos_bot.reporting import markdown
 from maos_bot.reporting.findings import read_line
 from maos_bot.reporting.report import report_of
-from tests.e2e.events import TOKEN, act_inside, comment_event, git, pull_request, repository
+from tests.e2e.events import TOKEN, act_inside, comment_event, git, pull_request, repository, runner
 from tests.e2e.github_stand_in import REPOSITORY, GitHubStandIn
 from tests.unit.report_streams import Job, play
 from tests.unit.test_report_markdown import seen
@@ -320,18 +320,11 @@ def test_a_task_cannot_read_the_jobs_token_from_the_process_that_started_it(
     (work / "nekot").write_text(token[::-1], encoding="utf-8")
     (work / ".maos.yml").write_text(f"version: 1\ntasks:\n  look: {{run: '{sys.executable} look.py'}}\n")
     event = {"action": "opened", "pull_request": pull_request(sha=SHA), "repository": {"full_name": "a/b"}}
-    (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
     env = {
         **os.environ,
-        "GITHUB_ACTIONS": "true",
-        "GITHUB_EVENT_NAME": "pull_request",
-        "GITHUB_EVENT_PATH": str(tmp_path / "event.json"),
-        "GITHUB_API_URL": github.url,
-        "GITHUB_REPOSITORY": REPOSITORY,
-        "GITHUB_WORKSPACE": str(work),
+        **runner(github.url, work, event, files=tmp_path),
         "INPUT_GITHUB-TOKEN": token,
         "MY_API_KEY": "k3y-that-a-literal-has",
-        "MAOS_WRITE_PAUSE_S": "0",
     }
     command = [*_AS_IN_A_CONTAINER, sys.executable, "-m", "maos_bot", "action"]
     done = subprocess.run(command, env=env, cwd=work, capture_output=True, text=True, timeout=60, check=False)

@@ -20,6 +20,7 @@ from maos_bot.events import ChangeTaken, FindingReported, TranscriptAdded
 from maos_bot.model import Task
 from maos_bot.store.codec import to_line
 from tests.agent_parts import Folders, Scripted, Taken, call, crew, finish, say
+from tests.e2e.events import runner
 from tests.e2e.github_stand_in import REPOSITORY, GitHubStandIn
 from tests.integration.running import run
 
@@ -80,26 +81,15 @@ def exits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     pull = {"number": 2, "head": {"sha": "a" * 40, "ref": "topic", "repo": {"full_name": REPOSITORY}}}
     pull["base"] = {"sha": "b" * 40, "ref": "main", "repo": {"full_name": REPOSITORY}}
     event = {"action": "opened", "number": 2, "pull_request": pull, "repository": {"full_name": REPOSITORY}}
-    (folder / "event.json").write_text(json.dumps(event))
     with GitHubStandIn() as github:
         done = program(
             folder,
             "action",
             environ={
-                "GITHUB_ACTIONS": "true",
-                "GITHUB_EVENT_NAME": "pull_request",
-                "GITHUB_EVENT_PATH": str(folder / "event.json"),
-                "GITHUB_API_URL": github.url,
-                "GITHUB_REPOSITORY": REPOSITORY,
-                "GITHUB_WORKSPACE": str(folder),
-                "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
-                "GITHUB_OUTPUT": str(folder / "output"),
-                "GITHUB_RUN_ID": "1",
-                "INPUT_GITHUB-TOKEN": "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
+                **runner(github.url, folder, event),
                 "INPUT_DATABASE": str(folder / "history.db"),
                 "INPUT_EVENTS": str(folder / "events.ndjson"),
                 "INPUT_SARIF": "findings.sarif",
-                "MAOS_WRITE_PAUSE_S": "0.01",
                 "MAOS_TEST_API_KEY": KEY,
             },
         )
