@@ -5,7 +5,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 PYTEST ?=
 PORT ?= 8400
 IMAGE ?= localhost/maos-bot:latest
-BENCHMARKS ?= $(sort $(basename $(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))))
+DATA ?= data
+NEED_DATA = execution planning
+BENCHMARKS ?= $(filter-out $(if $(wildcard $(DATA)),,$(NEED_DATA)),$(sort $(basename $(notdir \
+	$(filter-out benchmarks/_% benchmarks/common.py,$(wildcard benchmarks/*.py))))))
 NODE_PARTS = $(patsubst %/package-lock.json,%/node_modules/.ready,$(wildcard tests/e2e/*/package-lock.json))
 
 BIN = .venv/bin
@@ -47,9 +50,12 @@ stand-ins: $(NODE_PARTS) ## install what the end-to-end tests run with Node.js
 chromium: ## install Chromium where there is none
 	@command -v chromium chromium-browser google-chrome >/dev/null || $(MAKE) --no-print-directory .chromium
 
-bench: $(READY) .venv/peers/.ready ## measure; BENCHMARKS="scale start" picks, FULL=1 takes the long ones
+bench: $(READY) .venv/peers/.ready ## measure; BENCHMARKS="scale start" picks, FULL=1 takes the long ones, DATA=DIR has instances
+	$(if $(wildcard $(DATA)),,@echo 'left out: $(NEED_DATA), which need DATA=DIR, the folder of the instances')
 	@for name in $(BENCHMARKS); do echo "== $$name"; \
-	PATH="$$PATH:$(CURDIR)/.venv/peers/bin" python -m benchmarks.$$name $(if $(FULL),,--quick) || exit 1; done
+	case $$name in rules) more=;; *) more=$(if $(FULL),,--quick);; esac; \
+	case " $(NEED_DATA) " in *" $$name "*) more="$$more --data $(DATA)";; esac; \
+	PATH="$$PATH:$(CURDIR)/.venv/peers/bin" python -m benchmarks.$$name $$more || exit 1; done
 
 dashboard: $(READY) ## serve the dashboard on PORT (8400)
 	maos dashboard --port $(PORT)
