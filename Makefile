@@ -8,7 +8,7 @@ IMAGE ?= localhost/maos-bot:latest
 DATA ?= data
 NEED_DATA = execution planning
 BENCHMARKS ?= $(filter-out $(if $(wildcard $(DATA)),,$(NEED_DATA)),$(sort $(basename $(notdir \
-	$(filter-out benchmarks/_% benchmarks/common.py,$(wildcard benchmarks/*.py))))))
+	$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))))
 NODE_PARTS = $(patsubst %/package-lock.json,%/node_modules/.ready,$(wildcard tests/e2e/*/package-lock.json))
 
 BIN = .venv/bin

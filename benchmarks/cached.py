@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import emit
+from benchmarks._common import emit
 
 TASKS = 200
 

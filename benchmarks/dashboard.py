@@ -5,7 +5,7 @@
 `first_cpu_ms{page}` that of the first request, which makes a run's report and compiles templates.
 `gzip_kb{page}` is the largest answer, compressed; `kb{page}` the same as it is. `full_scans{page}` names what a page's
 queries read from end to end (an index that carries the answer is not counted; `covering{page}` names those).
-`rss_mb` is what the server's process holds at the end. The history is made by `benchmarks.big_history` and kept with
+`rss_mb` is what the server's process holds at the end. The history is made by `benchmarks._big_history` and kept with
 `--data`.
 """
 
@@ -30,8 +30,8 @@ from unittest import mock
 
 import psutil
 
-from benchmarks.big_history import NOW, REPOSITORIES, build
-from benchmarks.common import emit
+from benchmarks._big_history import NOW, REPOSITORIES, build
+from benchmarks._common import emit
 from maos_bot.store.db import connect_read_only
 from web import create_app
 

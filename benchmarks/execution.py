@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.common import emit
+from benchmarks._common import emit
 from benchmarks.planning import SLOTS, Instance, sets
 from maos_bot.planning.bounds import lower_bound
 from maos_bot.planning.problem import Problem

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.common import emit
+from benchmarks._common import emit
 from maos_bot.errors import StoreError
 from maos_bot.events import RunFinished, TaskFinished
 from maos_bot.store.db import check_integrity, connect_read_only

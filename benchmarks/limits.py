@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.common import emit
+from benchmarks._common import emit
 from maos_bot.execution.tree import has_marker, process_table
 
 MOST: Final = 4

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks._common import emit
 from benchmarks._merge_sets import make_repository, make_set, run_set
-from benchmarks.common import emit
 
 AT_ONCE: Final = (1, 4, 8)
 _QUICK_S: Final = 20.0  # a run in hand is done to its end, which on a busy machine takes as long again

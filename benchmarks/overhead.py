@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.common import emit
+from benchmarks._common import emit
 
 TASKS: Final = 1_000
 WIDTH: Final = 8

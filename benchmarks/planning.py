@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.common import emit
+from benchmarks._common import emit
 from maos_bot.planning.bounds import lower_bound
 from maos_bot.planning.improve import improve
 from maos_bot.planning.order import order_of

@@ -24,9 +24,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from benchmarks._common import emit
 from benchmarks._provider import Provider as Server
 from benchmarks._provider import blocks_of
-from benchmarks.common import emit
 from maos_bot.agents.turns import Payer, Turns
 from maos_bot.model import Budget, Task
 from maos_bot.models.anthropic import AnthropicProvider

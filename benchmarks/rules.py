@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.common import emit
+from benchmarks._common import emit
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PROPERTIES: Final = ("tests/unit/test_scheduler_rules.py", "tests/unit/test_planning_rules.py")

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.common import emit, peak_rss_mb
+from benchmarks._common import emit, peak_rss_mb
 from maos_bot.model import AGENTS, MEMORY, ExecutionMode, Limit, ParallelStrategy, Plan, Task
 from maos_bot.planning.planner import make_plan
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.common import emit
+from benchmarks._common import emit
 
 SPEC = "version: 1\ntasks:\n  lint: {run: ruff check .}\n  unit: {run: pytest -q, needs: [lint]}\n"
 COMMANDS = {

@@ -33,8 +33,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks._common import emit
 from benchmarks._provider import Cache, Provider, tool_use
-from benchmarks.common import emit
 from maos_bot.model import Usage
 from maos_bot.models.prices import load_prices
 

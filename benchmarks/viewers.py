@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from benchmarks.common import emit
+from benchmarks._common import emit
 from maos_bot.events import OutputChunk, RunEvent, RunStarted, TaskInfo, TaskStarted
 from maos_bot.store.writer import StoreWriter
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from benchmarks.big_history import NOW, build
+from benchmarks._big_history import NOW, build
 from benchmarks.dashboard import measure, pages_of, scans_of
 from web import create_app
 
