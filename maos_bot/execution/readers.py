@@ -65,8 +65,12 @@ class Readers:
     def waker(self, callback: Callable[[], Any]) -> Callable[[], Any]:
         fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._wakers.append(fd)
-        self._callbacks[fd] = callback
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)  # each writing is heard, and none need be read
+
+        def woken() -> None:
+            os.eventfd_read(fd)  # first: who calls from now on is heard again
+            callback()
+
+        self.add_reader(fd, woken)
         return partial(os.eventfd_write, fd, 1)
 
     def soon(self, callback: Callable[[], Any]) -> None:
