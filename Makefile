@@ -7,7 +7,8 @@ PORT ?= 8400
 IMAGE ?= localhost/maos-bot:latest
 DATA ?= data
 NEED_DATA = execution planning
-BENCHMARKS ?= $(filter-out $(if $(wildcard $(DATA)),,$(NEED_DATA)),$(sort $(basename $(notdir \
+LEFT_OUT = $(if $(wildcard $(DATA)),,$(NEED_DATA))
+BENCHMARKS ?= $(filter-out $(LEFT_OUT),$(sort $(basename $(notdir \
 	$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))))
 NODE_PARTS = $(patsubst %/package-lock.json,%/node_modules/.ready,$(wildcard tests/e2e/*/package-lock.json))
 
@@ -51,7 +52,7 @@ chromium: ## install Chromium where there is none
 	@command -v chromium chromium-browser google-chrome >/dev/null || $(MAKE) --no-print-directory .chromium
 
 bench: $(READY) .venv/peers/.ready ## measure; BENCHMARKS="scale start" picks, FULL=1 takes the long ones, DATA=DIR has instances
-	$(if $(wildcard $(DATA)),,@echo 'left out: $(NEED_DATA), which need DATA=DIR, the folder of the instances')
+	$(if $(and $(LEFT_OUT),$(filter file,$(origin BENCHMARKS))),@echo 'left out without DATA=DIR, the folder of the instances: $(LEFT_OUT)')
 	@for name in $(BENCHMARKS); do echo "== $$name"; \
 	case $$name in rules) more=;; *) more=$(if $(FULL),,--quick);; esac; \
 	case " $(NEED_DATA) " in *" $$name "*) more="$$more --data $(DATA)";; esac; \

@@ -32,7 +32,7 @@ from maos_bot.execution.ownership import give_back
 from maos_bot.github.capability import abilities, lines, quota
 from maos_bot.github.case import Case, look_into
 from maos_bot.github.checkout import Checkout
-from maos_bot.github.client import API_URL, PATIENCE_S, TIMEOUT_S, GitHubClient
+from maos_bot.github.client import PATIENCE_S, TIMEOUT_S, GitHubClient
 from maos_bot.github.commands import HELP, RUNNING, Command
 from maos_bot.github.comment import Marker, StickyComment
 from maos_bot.github.desk import Desk
@@ -46,6 +46,7 @@ from maos_bot.github.workflow import (
     comment_mode,
     escaped,
     mask,
+    read_api,
     read_flag,
     read_input,
     read_payload,
@@ -277,11 +278,12 @@ def _client(env: Mapping[str, str], trigger: Trigger) -> GitHubClient | None:
     token = read_input(env, "github-token")
     if not token:
         return None
+    address, bundle = read_api(env)
     return GitHubClient(
         token=token,
         repository=trigger.repository or env.get("GITHUB_REPOSITORY", ""),
-        api_url=env.get("GITHUB_API_URL") or API_URL,
-        ca_bundle=env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or "",
+        api_url=address,
+        ca_bundle=bundle,
         timeout_s=read_seconds(env, "MAOS_TIMEOUT_S", TIMEOUT_S),
         patience_s=read_seconds(env, "MAOS_PATIENCE_S", PATIENCE_S),
         write_pause_s=read_seconds(env, "MAOS_WRITE_PAUSE_S"),

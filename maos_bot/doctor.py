@@ -96,17 +96,16 @@ def this_machine(root: Path) -> Sequence[Ability]:
 def _on_github(env: Mapping[str, str]) -> Sequence[Ability]:
     """What the token in the environment is and has left, and in a workflow what its event allows."""
     from maos_bot.github.capability import Ability, abilities, quota
-    from maos_bot.github.client import API_URL, GitHubClient
+    from maos_bot.github.client import GitHubClient
     from maos_bot.github.trigger import read_trigger
     from maos_bot.github.trust import decide
-    from maos_bot.github.workflow import read_payload
+    from maos_bot.github.workflow import read_api, read_input, read_payload
 
-    token = env.get("INPUT_GITHUB-TOKEN") or env.get("GITHUB_TOKEN") or ""
+    token = read_input(env, "github-token") or env.get("GITHUB_TOKEN") or ""
     repository = env.get("GITHUB_REPOSITORY", "")
     left = None
     if token and repository:
-        address = env.get("GITHUB_API_URL") or API_URL
-        bundle = env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or ""
+        address, bundle = read_api(env)
         try:
             left = quota(
                 GitHubClient(token=token, repository=repository, api_url=address, ca_bundle=bundle, timeout_s=5)

@@ -189,12 +189,12 @@ def _name(conflict: _Conflict) -> None:
         paths.add(new)
         if entry is None:
             continue
+        made = entry
         if entry.mode != TREE:
             data = objects.read(entry.oid)
             marked = _MARK.sub(lambda mark: named(mark[0].decode()).encode(), data)
-            made = entry if marked == data else replace(entry, oid=objects.write("blob", marked))
-        else:
-            made = entry
+            if marked != data:
+                made = replace(entry, oid=objects.write("blob", marked))
         if new != path:
             conflict.sayings = [replace(each, text=each.text.replace(path, new)) for each in conflict.sayings]
         if (new, made) != (path, entry):

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maos_bot.events import OutputChunk, RunEvent, TaskFinished
-from maos_bot.execution.capture import Capture
+from maos_bot.execution.capture import Capture, Sink
 from maos_bot.execution.past import Past
 from maos_bot.model import Outcome
 from maos_bot.redact import Redactor
 
-Printed = Callable[[str, int, int], None]  # text, offset in bytes, bytes omitted right before it
+if TYPE_CHECKING:
+    from maos_bot.execution.cache import Log
 
 
 class Recorder:
@@ -73,7 +74,7 @@ class Recorder:
             key=outcome.key,
         )
 
-    def capture(self, task: str, attempt: int, printed: Printed | None = None) -> Capture:
+    def capture(self, task: str, attempt: int, printed: Sink | None = None) -> Capture:
         """What takes in the output of an attempt; `printed` hears too what became of it."""
 
         def sink(text: str, offset: int, omitted: int) -> None:
@@ -83,7 +84,7 @@ class Recorder:
 
         return Capture(self._redactor, sink)
 
-    def replay(self, task: str, log: tuple[tuple[str, int, int], ...]) -> None:
+    def replay(self, task: str, log: Log) -> None:
         """Show again what a task printed when it ran."""
         for text, offset, omitted in log:
             shown = self._redactor.text(text)

@@ -73,7 +73,7 @@ def _shells(shell: str, env: Mapping[str, str]) -> list[str]:
 
 
 def _programs(word: str, folder: Path, path: str) -> Iterator[tuple[str, str]]:
-    program = str(folder / word) if "/" in word else find_program(word, path)
+    program = str(folder / word) if "/" in word else find_program(word, path, str(folder))
     if not program or not os.path.isfile(program) or not os.access(program, os.X_OK):  # noqa: PTH113
         return
     yield word, program
@@ -83,6 +83,6 @@ def _programs(word: str, folder: Path, path: str) -> Iterator[tuple[str, str]]:
         words = os.fsdecode(line[2:]).split()
         if words and os.path.basename(words[0]) == "env":  # noqa: PTH119
             words = [each for each in words[1:] if not each.startswith("-") and "=" not in each]
-        interpreter = find_program(words[0], path) if words else None
+        interpreter = find_program(words[0], path, str(folder)) if words else None
         if interpreter and os.path.isfile(interpreter):  # noqa: PTH113
             yield f"#! of {word}", interpreter

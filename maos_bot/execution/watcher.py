@@ -23,7 +23,7 @@ from typing import Final
 
 from maos_bot.execution.tree import has_marker, read_proc
 
-SLOWEST_S: Final = 0.05  # between two looks, however far all are from their limits
+SLOWEST_S: Final = 0.05  # between two looks, however far a tree is from its memory limit
 FASTEST_S: Final = 0.002
 GLANCE_S: Final = 0.02  # between two glances at how many process ids were given out, where memory has no limit
 _CROWD: Final = 0.25  # of the processes a task may have: beyond it the rest may be there in no time

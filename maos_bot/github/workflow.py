@@ -14,6 +14,7 @@ from typing import Final
 import click
 
 from maos_bot.errors import ConfigError
+from maos_bot.github.client import API_URL
 
 SUMMARY_BYTES: Final = 1024 * 1024 - 4096  # a summary above 1 MiB is dropped whole (runner FileCommandManager.cs)
 OUTPUT_BYTES: Final = 900 * 1024  # all outputs of a job: 1 MB of UTF-16 (docs: passing information between jobs)
@@ -60,6 +61,11 @@ def read_seconds(env: Mapping[str, str], name: str, usual: float = 1.0) -> float
         return max(0.0, float(text))
     except ValueError as error:
         raise ConfigError(f"{name} is {text!r}", hint="give seconds, such as 1.0") from error
+
+
+def read_api(env: Mapping[str, str]) -> tuple[str, str]:
+    """Where GitHub's API is, and the file of the certificates to trust there (empty: the usual ones)."""
+    return env.get("GITHUB_API_URL") or API_URL, env.get("REQUESTS_CA_BUNDLE") or env.get("SSL_CERT_FILE") or ""
 
 
 def write_summary(env: Mapping[str, str], text: str) -> None:
