@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._common import emit
+from benchmarks._common import compile_product, emit
 
 TASKS = 200
 
@@ -59,6 +59,7 @@ def run(folder: Path) -> tuple[float, dict[str, Any]]:
 
 def measure(tasks: int, rounds: int) -> dict[str, float | int]:
     """All figures."""
+    compile_product()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         make(folder, tasks)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks._common import emit
+from benchmarks._common import compile_product, emit
 
 TASKS: Final = 1_000
 WIDTH: Final = 8
@@ -71,6 +71,7 @@ def main() -> None:
 
 def measure(folder: Path, *, tasks: int, quick: bool) -> dict[str, Any]:
     """Run all candidates in turns in `folder` and give the figures."""
+    compile_product()
     write_inputs(folder, tasks)
     figures = {name: Figures() for name, command in COMMANDS.items() if shutil.which(command[0])}
     begun = time.monotonic()
