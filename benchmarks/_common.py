@@ -34,7 +34,7 @@ def compile_product() -> None:
     To be called by what measures whole processes. Raises `RuntimeError` where one can't be compiled.
     """
     root = Path(__file__).resolve().parent.parent
-    if not all([compileall.compile_dir(root / name, quiet=1) for name in ("maos_bot", "web")]):
+    if not all(compileall.compile_dir(root / name, quiet=1) for name in ("maos_bot", "web")):
         raise RuntimeError("not all modules could be compiled")
 
 

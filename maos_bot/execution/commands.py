@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from maos_bot.execution.capture import Capture
-from maos_bot.execution.environment import child_environment, task_environment
+from maos_bot.execution.environment import Environment, Shared, child_environment, task_environment
 from maos_bot.execution.launch import Launched, Launcher, StartError, Then, launch
 from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.readers import Watching, watching
@@ -26,7 +26,7 @@ class Commands:
 
     def __init__(self, *, run_id: str, root: Path, environ: Mapping[str, str]) -> None:
         """`environ` is our own environment, from which the tasks' is made."""
-        self.base_env: Mapping[str, str] = {**child_environment(environ), "MAOS_RUN_ID": run_id}
+        self._shared = Shared({**child_environment(environ), "MAOS_RUN_ID": run_id})
         self._root = root
         self._environ = environ
         self._marker = b"MAOS_RUN_ID=" + os.fsencode(run_id)
@@ -52,6 +52,11 @@ class Commands:
         self._resources.close()
         self._launcher = self._readers = None
 
+    @property
+    def base_env(self) -> Mapping[str, str]:
+        """The variables that all tasks get."""
+        return self._shared.variables
+
     def folder(self, task: Task) -> Path:
         """Where `task` runs; raises `StartError` where that is no folder of the repository."""
         if not task.working_directory:
@@ -68,8 +73,8 @@ class Commands:
 
         def started() -> Launched:
             folder = self.folder(task)
-            env = {**self.base_env, **task_environment(task.env, self._environ), **_own(task, number)}
-            env["PWD"] = str(folder)
+            own = {**task_environment(task.env, self._environ), **_own(task, number), "PWD": str(folder)}
+            env = Environment(self._shared, own)
             return launch(task, folder=folder, env=env, new_file=self._new_file, devnull=self._devnull)
 
         if self._launcher is None:

@@ -18,6 +18,7 @@ from typing import Final
 
 from maos_bot.execution.capture import Capture
 from maos_bot.execution.confinement import JAIL, Confinement, confinement, readable_folders
+from maos_bot.execution.environment import Environment, Shared
 from maos_bot.execution.jail import Hold
 from maos_bot.execution.launch import StartError, launch
 from maos_bot.execution.process import CommandAttempt
@@ -118,7 +119,8 @@ class AgentCommands:
         devnull = os.open(os.devnull, os.O_RDONLY)
         try:
             family = Family(marker)
-            launched = launch(task, folder=folder, env=env, new_file=_no_file, devnull=devnull, argv=argv)
+            whole = Environment(Shared(env))
+            launched = launch(task, folder=folder, env=whole, new_file=_no_file, devnull=devnull, argv=argv)
         except StartError as error:
             return Ran(text="", code=None, reason=str(error))
         finally:

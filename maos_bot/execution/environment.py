@@ -7,9 +7,11 @@ the files through which a step sets outputs. They are left out unless the task's
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 
@@ -23,6 +25,7 @@ _RUNNER: Final = re.compile(
 )
 _PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
 _IN_URL: Final = re.compile(r"://(?P<user>[^/\s:@]*):(?P<password>[^/\s@]{8,})@")
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _FORWARD: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
 
 
@@ -45,7 +48,9 @@ def secret_values(environ: Mapping[str, str]) -> list[str]:
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ` without secrets, the action's inputs and the runner's own channels."""
-    return {name: value for name, value in environ.items() if not (is_secret_name(name) or _RUNNER.match(name))}
+    return {
+        name: value for name, value in environ.items() if name and not (is_secret_name(name) or _RUNNER.match(name))
+    }
 
 
 def hide_from_children() -> bool:
@@ -83,3 +88,64 @@ def task_environment(env: Mapping[str, str], environ: Mapping[str, str]) -> dict
 def _forwarded(value: str, environ: Mapping[str, str]) -> str:
     match = _FORWARD.match(value)
     return environ.get(match[1], "") if match else value
+
+
+def changes_words(variables: Mapping[str, str]) -> bool:
+    """Whether to a shell a command's first word may mean something else: start-up files, functions bash exported."""
+    return "BASH_ENV" in variables or any(name.startswith("BASH_FUNC_") for name in variables)
+
+
+class Shared:
+    """Variables that many processes get: put once into the form in which the system takes them."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        """Raises `ValueError` for what is no variable: a name with `=` or none at all, a NUL anywhere."""
+        self.variables = dict(variables)
+        self.places = {name: place for place, name in enumerate(variables)}
+        self.block = (ctypes.c_char_p * len(variables))(*map(_variable, variables, variables.values()))
+        self.changes_words = changes_words(variables)
+
+
+class Environment:
+    """All variables of one process: those that it shares with others, and over them its own."""
+
+    __slots__ = ("own", "shared")
+
+    def __init__(self, shared: Shared, own: Mapping[str, str] = _NOTHING) -> None:
+        self.shared = shared
+        self.own = own
+
+    @property
+    def path(self) -> str:
+        """Where its programs are looked for."""
+        return self.own.get("PATH", self.shared.variables.get("PATH", os.defpath))
+
+    @property
+    def changes_words(self) -> bool:
+        """As the function of this name says."""
+        return self.shared.changes_words or changes_words(self.own)
+
+    def whole(self) -> dict[str, str]:
+        """By name."""
+        return {**self.shared.variables, **self.own}
+
+    def block(self) -> ctypes.Array[ctypes.c_char_p]:
+        """As the C library takes them (environ(7)), for as long as this object lives. Raises as `Shared` does."""
+        shared = self.shared
+        block = (ctypes.c_char_p * (len(shared.block) + len(self.own) + 1))()  # where nothing is put there is the end
+        ctypes.memmove(block, shared.block, ctypes.sizeof(shared.block))
+        end = len(shared.block)
+        for name, value in self.own.items():
+            place = shared.places.get(name, end)
+            block[place] = _variable(name, value)
+            end += place == end
+        return block
+
+
+def _variable(name: str, value: str) -> bytes:
+    if not name or "=" in name:
+        raise ValueError(f"illegal name of an environment variable: {name!r}")
+    variable = os.fsencode(f"{name}={value}")
+    if b"\0" in variable:
+        raise ValueError(f"embedded null byte in the environment variable {name!r}")
+    return variable

@@ -11,13 +11,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+from maos_bot.execution.environment import Environment
 from maos_bot.execution.readers import Watching
 from maos_bot.execution.shell import Script, ShellError, plain_command, shell_command
 from maos_bot.execution.spawn import spawn
@@ -45,7 +46,7 @@ def launch(
     task: Task,
     *,
     folder: Path,
-    env: Mapping[str, str],
+    env: Environment,
     new_file: Callable[[str], Path],
     devnull: int,
     argv: tuple[str, ...] = (),
@@ -55,16 +56,8 @@ def launch(
     `new_file(suffix)` names a temporary file for a script that a shell can't take as an argument. With `argv` that is
     what runs, instead of the task's script. Raises `StartError`.
     """
-    output, writer = os.pipe()
-    try:
-        pid, script = _start(task, folder, env, (writer, devnull), new_file, argv)
-    except BaseException:
-        os.close(output)
-        raise
-    finally:
-        os.close(writer)
+    pid, output, script = _start(task, folder, env, devnull, new_file, argv)
     begun = time.monotonic()
-    os.set_blocking(output, False)
     with contextlib.suppress(OSError):  # it has ended
         os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
     return Launched(pid, script, output, begun)
@@ -73,21 +66,20 @@ def launch(
 def _start(  # noqa: PLR0917 - each is of another kind
     task: Task,
     folder: Path,
-    env: Mapping[str, str],
-    streams: tuple[int, int],
+    env: Environment,
+    devnull: int,
     new_file: Callable[[str], Path],
     argv: tuple[str, ...],
-) -> tuple[int, Script]:
-    output, devnull = streams
+) -> tuple[int, int, Script]:
     command = task.run or ""
-    words = () if argv else plain_command(command, task.shell, env)
+    words = () if argv or env.changes_words else plain_command(command, task.shell)
     if words:
         # Not found, not executable, no program: the shell has the words and the exit code for it.
         with contextlib.suppress(OSError):
-            return spawn(words, folder=folder, env=env, output=output, devnull=devnull), Script(words)
+            return *spawn(words, folder=folder, env=env, devnull=devnull), Script(words)
     try:
-        script = Script(argv) if argv else shell_command(command, task.shell, env, new_file)
-        return spawn(script.argv, folder=folder, env=env, output=output, devnull=devnull), script
+        script = Script(argv) if argv else shell_command(command, task.shell, env.path, new_file)
+        return *spawn(script.argv, folder=folder, env=env, devnull=devnull), script
     except ShellError as error:
         raise StartError(str(error)) from None
     except (OSError, ValueError) as error:  # no room for a process; a NUL in the command or a variable

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,26 +42,25 @@ class Script:
     file: Path | None = None
 
 
-def plain_command(script: str, shell: str, env: Mapping[str, str]) -> tuple[str, ...] | None:
+def plain_command(script: str, shell: str) -> tuple[str, ...] | None:
     """The words of `script` where it can be executed without a shell, else None.
 
-    It can't where start-up files or exported functions in `env` could change what its first word means.
+    Where start-up files or exported functions could change what its first word means, there is nothing to ask.
     """
     line = script.strip()
-    if shell not in ("", "bash", "sh") or not _PLAIN.match(line) or "BASH_ENV" in env:
+    if shell not in ("", "bash", "sh") or not _PLAIN.match(line):
         return None
     words = tuple(line.split())
-    if words[0] in _SHELL_WORDS or (words[0] in ("true", "false") and len(words) > 1):
-        return None
-    return None if "BASH_FUNC_" in "\0".join(env) else words
+    return None if words[0] in _SHELL_WORDS or (words[0] in ("true", "false") and len(words) > 1) else words
 
 
-def shell_command(script: str, shell: str, env: Mapping[str, str], new_file: Callable[[str], Path]) -> Script:
-    """How to run `script` under `shell` (empty: the default); `new_file(suffix)` names a temporary file to write.
+def shell_command(script: str, shell: str, path: str, new_file: Callable[[str], Path]) -> Script:
+    """How to run `script` under `shell` (empty: the default), which is looked for in the folders of `path`.
+
+    `new_file(suffix)` names a temporary file to write.
 
     Raises `ShellError` for a shell that is neither known nor a template with `{0}`, or isn't installed.
     """
-    path = env.get("PATH")
     kind = shell.strip()
     argv: tuple[str, ...]
     if not kind:

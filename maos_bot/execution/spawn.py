@@ -11,43 +11,50 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from maos_bot.execution.environment import Environment
 
 if TYPE_CHECKING:
     from maos_bot.execution.native_spawn import NativeSpawn
 
 
-def spawn(argv: tuple[str, ...], *, folder: Path, env: Mapping[str, str], output: int, devnull: int) -> int:
-    """Start `argv` in `folder`; standard output and error go to the descriptor `output`. Returns the process id.
+def spawn(argv: tuple[str, ...], *, folder: Path, env: Environment, devnull: int) -> tuple[int, int]:
+    """Start `argv` in `folder`; its process id, and the descriptor that all it prints is read from without waiting.
 
     Raises `OSError` where the program isn't found in the PATH of `env`, or can't be executed, and `ValueError` for a
     NUL in a word or a variable.
     """
     where = str(folder)
-    program = find_program(argv[0], env.get("PATH", os.defpath), where)
+    program = find_program(argv[0], env.path, where)
     if program is None:
         raise FileNotFoundError(f"{argv[0]}: command not found")
     if native := _native():
-        return native.start(program, argv, env=env, folder=where, output=output, devnull=devnull)
+        return native.start(program, argv, env=env, folder=where, devnull=devnull)
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a process begins with the mask of who starts it
     try:
         process = subprocess.Popen(  # noqa: S603 - running what the spec says is the point
             argv,
             executable=program,
             cwd=where,
-            env=env,
+            env=env.whole(),
             stdin=devnull,
-            stdout=output,
-            stderr=output,
+            stdout=writer,
+            stderr=writer,
             start_new_session=True,
         )
+    except BaseException:
+        os.close(reader)
+        raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        os.close(writer)
     process.returncode = 0  # waiting is the caller's; without this the destructor would do it too
-    return process.pid
+    return process.pid, reader
 
 
 @cache
@@ -78,19 +85,16 @@ def find_program(name: str, path: str, folder: str = ".") -> str | None:
     if "/" in name:
         return name
     native = _native()
-    can_execute = native.can_execute if native else _can_execute
-    for candidate in _candidates(name, path, folder):
-        if can_execute(candidate) and not os.path.isdir(candidate):  # noqa: PTH112 - in every start's way
-            return os.fsdecode(candidate)
-    return None
+    is_program = native.is_program if native else _is_program
+    return next((os.fsdecode(each) for each in _candidates(name, path, folder) if is_program(each)), None)
 
 
-def _can_execute(path: bytes) -> bool:
-    return os.access(path, os.X_OK)
+def _is_program(path: bytes) -> bool:
+    return os.access(path, os.X_OK) and not os.path.isdir(path)  # noqa: PTH112 - not worth an object
 
 
 @lru_cache(maxsize=1024)
 def _candidates(name: str, path: str, folder: str) -> tuple[bytes, ...]:
     """Where to look for `name`, in this order."""
     folders = [each if each.startswith("/") else f"{folder}/{each or '.'}" for each in path.split(os.pathsep)]
-    return tuple([os.fsencode(f"{each}/{name}") for each in folders])
+    return tuple([os.fsencode(f"{each}/{name}") for each in dict.fromkeys(folders)])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from maos_bot.execution.digests import Digests
+from maos_bot.execution.environment import changes_words
 from maos_bot.execution.filetree import Memo
 from maos_bot.execution.shell import plain_command
 from maos_bot.execution.spawn import find_program
@@ -48,7 +49,7 @@ class Tools:
 
     def _words(self, script: str, shell: str, folder: Path, env: Mapping[str, str]) -> Iterator[str]:
         words = _WORD.findall(script)
-        if not plain_command(script, shell, env):
+        if changes_words(env) or not plain_command(script, shell):
             yield from _shells(shell, env)
         for number, word in enumerate(words):
             if number == 0 or _NAME.match(word) or (word.startswith("/") and not word.startswith(f"{folder}/")):

@@ -48,8 +48,8 @@ def test_a_script_ends_as_it_would_in_a_shell(tmp_path: Path, script: str, code:
 def test_a_plain_command_and_the_same_in_a_shell_print_the_same(tmp_path: Path) -> None:
     (tmp_path / "sub dir").mkdir()
     plain = "env -u _ -u SHLVL -u MAOS_TASK -u PS1"  # of these each shell has its own
-    assert plain_command(plain, "", {})
-    assert not plain_command(f"{plain};", "", {})
+    assert plain_command(plain, "")
+    assert not plain_command(f"{plain};", "")
     ran = run(tmp_path, *(command(name, script) for name, script in (("direct", plain), ("shell", f"{plain};"))))
     assert sorted(ran.output("direct").splitlines()) == sorted(ran.output("shell").splitlines())
     assert f"PWD={tmp_path}\n" in ran.output("direct")
@@ -63,7 +63,7 @@ def test_a_plain_command_and_the_same_in_a_shell_print_the_same(tmp_path: Path) 
     ],
 )
 def test_whatever_a_shell_would_treat_specially_goes_to_the_shell(script: str) -> None:
-    assert plain_command(script, "", {}) is None
+    assert plain_command(script, "") is None
 
 
 def test_start_up_files_and_exported_functions_are_honoured(tmp_path: Path) -> None:
