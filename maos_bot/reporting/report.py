@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from maos_bot.events import (
     ChangeTaken,
@@ -40,6 +40,8 @@ __all__ = [
     "report_of",
     "usage_json",
 ]
+
+_NO_USAGE: Final = Usage()
 
 
 def report_of(events: Iterable[RunEvent]) -> RunReport:
@@ -197,7 +199,10 @@ class ReportBuilder:
     def _run_started(self, event: RunStarted) -> None:
         self._start = event
         for info in event.tasks:
-            self._task(info.id).info = info
+            if task := self._tasks.get(info.id):
+                task.info = info
+            else:
+                self._tasks[info.id] = _Task(info)
         self._forget()
 
     def _task_ready(self, event: TaskReady) -> None:
@@ -256,11 +261,13 @@ class ReportBuilder:
         task = self._task(event.task)
         if event.attempt == 0:
             task.unran = event
-            return
-        attempt = task.attempt(event.attempt)
-        attempt.finished = event
-        if attempt.log is not None and event.state in GOOD_STATES:
-            attempt.log.shorten()
+        else:
+            attempt = task.attempt(event.attempt)
+            attempt.finished = event
+            if attempt.log is not None and event.state in GOOD_STATES:
+                attempt.log.shorten()
+        if event.final:
+            self._task_report(task, self._began)  # now, while others run: at the end everybody waits for it
 
     def _run_finished(self, event: RunFinished) -> None:
         self._end = event
@@ -341,7 +348,7 @@ def _task_report(task: _Task, began: float) -> TaskReport:
         omitted_bytes=last.omitted_bytes if last else None,
         retry_in_s=last.retry_in_s if last and state is TaskState.READY else None,
         saved_s=unran.saved_s if unran else None,
-        usage=task.usage or Usage(),
+        usage=task.usage or _NO_USAGE,
         findings=findings,
         findings_left_out=left_out,
         changes=tuple(task.attempts[last.attempt].changes) if last else (),

@@ -20,6 +20,8 @@ ATOMIC_TEAM: Final = "qa"
 ATOMIC_MINUTES: Final = 3
 ATOMIC_ATTEMPTS: Final = 2
 RETRY_DELAY_S: Final = 1.0
+_NO_BUDGET: Final = Budget()
+_ALWAYS: Final = When()
 
 
 def expand_tasks(
@@ -68,7 +70,9 @@ def make_spec(
 
 
 def _budget(data: Mapping[str, Any]) -> Budget:
-    cap = data.get("budget", {})
+    cap = data.get("budget")
+    if not cap:
+        return _NO_BUDGET
     return Budget(usd=cap.get("usd"), tokens=cap.get("tokens"), approve_above_usd=cap.get("approve-above"))
 
 
@@ -127,7 +131,7 @@ class _Expansion:
             max_attempts=attempts,
             retry_delay_s=float(_first("retry-delay-seconds", RETRY_DELAY_S, task, defaults)),
             continue_on_error=_first("continue-on-error", False, task, defaults),
-            when=_when(put, task["when"]) if "when" in task else When(),
+            when=_when(put, task["when"]) if "when" in task else _ALWAYS,
             demand={name: float(amount) for name, amount in task.get("resources", {}).items()},
             estimate_s=float(task["estimate"]["seconds"]) if "seconds" in task.get("estimate", ()) else None,
             inputs=put.texts(task.get("inputs", []), "inputs"),
