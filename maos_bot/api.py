@@ -16,7 +16,7 @@ import secrets
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +27,7 @@ from maos_bot.events import ResourceSampled, RunEvent, TaskFinished, TaskStarted
 from maos_bot.execution.environment import secret_values
 from maos_bot.execution.orchestrator import Orchestrator
 from maos_bot.execution.scheduler import Facts
+from maos_bot.frozen import dataclass
 from maos_bot.model import (
     AGENTS,
     CPU,

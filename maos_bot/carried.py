@@ -11,11 +11,11 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from maos_bot.errors import ConfigError
+from maos_bot.frozen import dataclass
 from maos_bot.github.provenance import Level, Provenance, Standards, after, objection, standards
 from maos_bot.model import Trigger
 

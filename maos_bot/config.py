@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
 from maos_bot.errors import ConfigError
+from maos_bot.frozen import dataclass
 from maos_bot.model import ExecutionMode, ParallelStrategy
 
 SPEC_NAMES: Final = (".maos.yml", ".maos.yaml")

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ import click
 
 from maos_bot.errors import ConfigError, StoreError
 from maos_bot.events import TranscriptAdded
+from maos_bot.frozen import dataclass
 from maos_bot.model import Budget, Spec, Task, TaskKind, Usage
 from maos_bot.models.budget import Ledger
 from maos_bot.models.health import Health

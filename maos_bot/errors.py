@@ -8,7 +8,8 @@ shown for bugs of ours alone (exit 70).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from maos_bot.frozen import dataclass
 
 
 class ExitCode:

@@ -7,9 +7,10 @@ seconds since the epoch and never runs backwards inside a run. `to_dict` and `fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import TaskState, Trigger, Usage
 
 SCHEMA_VERSION: Final = 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Task, TaskKind
 
 ALL_TOOLS: Final = ("read", "search", "edit", "run")

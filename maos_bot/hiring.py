@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from maos_bot.errors import MaosError, NothingToDoError
 from maos_bot.events import RunEvent, RunStarted, TranscriptAdded
 from maos_bot.execution.confined import AgentCommands
 from maos_bot.execution.environment import child_environment, secret_values
+from maos_bot.frozen import dataclass
 from maos_bot.granting import Grant, bounded, tools_of
 from maos_bot.model import TOKENS, Budget, Outcome, Spec, Task, TaskKind, TaskState, Trigger
 from maos_bot.models.budget import BudgetError

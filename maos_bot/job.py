@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ import click
 
 from maos_bot.config import Config
 from maos_bot.errors import ConfigError, ExitCode, NothingToDoError, StoreError
+from maos_bot.frozen import dataclass
 from maos_bot.model import TOKENS, Estimate, Limit, Plan, Spec, Task, TaskKind, Trigger
 from maos_bot.planning.planner import Improver, TimeBox, make_plan
 from maos_bot.planning.writes import in_writing_order

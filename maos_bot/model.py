@@ -7,9 +7,11 @@ Everything here is frozen and free of I/O. Durations are seconds, memory is MiB,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 # Names of the built-in resources; any other name in a demand or a limit is a pool of the user's own.
 MEMORY: Final = "memory-mb"

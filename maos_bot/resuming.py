@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from maos_bot.config import Config, find_root
 from maos_bot.errors import ConfigError, StoreError
 from maos_bot.events import RunEvent, RunStarted
 from maos_bot.execution.past import Past, past_of
+from maos_bot.frozen import dataclass
 from maos_bot.model import ExecutionMode, ParallelStrategy, Spec
 from maos_bot.store.db import connect
 from maos_bot.store.ingest import Ingester

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from maos_bot.errors import StoreError
+from maos_bot.frozen import dataclass
 from maos_bot.model import GOOD_STATES, RunStatus, Task, TaskKind, TaskState, Trigger
 from maos_bot.reporting.findings import Finding
 from maos_bot.reporting.report import RunReport, report_of

@@ -14,7 +14,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Final
@@ -23,6 +23,7 @@ import click
 
 from maos_bot.errors import ConfigError, ExitCode
 from maos_bot.events import RunEvent, RunStarted
+from maos_bot.frozen import dataclass
 from maos_bot.github.artifacts import Artifact, Artifacts, BadArtifactError, read_archive
 from maos_bot.github.client import API_URL, GitHubClient
 from maos_bot.reporting.escape import clean

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Task, Usage
 from maos_bot.models.prices import Price
 from maos_bot.models.protocol import Answered, Message, Returned, Turn

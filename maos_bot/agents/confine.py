@@ -16,9 +16,10 @@ import stat
 import unicodedata
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 MOST_BYTES: Final = 8 * 2**20  # of a file that is read or written whole
 _LONGEST_PATH: Final = 4000  # bytes

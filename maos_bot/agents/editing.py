@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 _MOST_NAMED: Final = 5
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
+
+from maos_bot.frozen import dataclass
 
 SEVERITIES: Final = ("notice", "warning", "failure")
 _ALIASES: Final[Mapping[str, str]] = {

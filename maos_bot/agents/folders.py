@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from maos_bot.agents.git import Git, GitError
 from maos_bot.agents.objects import TREE, Edit, Objects
 from maos_bot.agents.scanning import LARGEST, remove, scan
 from maos_bot.agents.workshop import remove_tree
+from maos_bot.frozen import dataclass
 
 _LARGEST_KEPT: Final = 2**30  # bytes: it passes through memory
 

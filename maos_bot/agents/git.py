@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from maos_bot.agents.places import PlaceError
+from maos_bot.frozen import dataclass
 
 _TIMEOUT_S: Final = 600.0  # a checkout of a very large repository on a slow disk
 _QUIET: Final = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from maos_bot.agents.git import Git, GitError
 from maos_bot.agents.origin import Origin, borrow, keep
 from maos_bot.agents.places import PlaceError
 from maos_bot.agents.workshop import named
+from maos_bot.frozen import dataclass
 
 _SHOWN: Final = (
     "diff",

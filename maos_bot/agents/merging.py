@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from maos_bot.agents.git import Git, GitError
 from maos_bot.agents.objects import TREE, Edits, Objects
 from maos_bot.agents.threeway import Merge, merge_trees
+from maos_bot.frozen import dataclass
 
 _NO_MERGE_TREE: Final = "this git can't merge texts without a work tree; git 2.38 can"
 

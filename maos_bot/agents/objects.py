@@ -14,10 +14,10 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from maos_bot.agents.git import Git, GitError
+from maos_bot.frozen import dataclass
 
 FILE: Final = "100644"
 PROGRAM: Final = "100755"

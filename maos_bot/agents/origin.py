@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from maos_bot.agents.git import Git, GitError, clean_environment, run_git
+from maos_bot.frozen import dataclass
 
 # What decides how bytes in a work tree and bytes in a commit differ, and which files count. Nothing here runs anything.
 _KEPT_SETTINGS: Final = (

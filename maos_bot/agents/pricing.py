@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Task, TaskKind, Usage
 from maos_bot.models.prices import Prices
 from maos_bot.models.protocol import ProviderError

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from maos_bot.agents.prompts import as_data
 from maos_bot.errors import MaosError, SpecError
+from maos_bot.frozen import dataclass
 from maos_bot.model import Spec, Task
 from maos_bot.models.protocol import Answer, Answered, Asked, Message, Turn
 from maos_bot.planning.writes import common_pattern

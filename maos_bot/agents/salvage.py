@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from maos_bot.agents.objects import Objects
 from maos_bot.agents.origin import Origin
 from maos_bot.agents.scanning import submodules_of
 from maos_bot.agents.workshop import dead_runs, remove_tree
+from maos_bot.frozen import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,10 +10,10 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from maos_bot.agents.confine import Confined, ConfinedError, parts_of
+from maos_bot.frozen import dataclass
 
 MOST_LINES: Final = 200
 MOST_OF_A_FILE: Final = 50

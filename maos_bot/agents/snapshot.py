@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from maos_bot.agents.git import Git, GitError
 from maos_bot.agents.objects import FILE, PROGRAM, Entry, Objects, tree_of
 from maos_bot.agents.origin import Origin
 from maos_bot.agents.scanning import scan, submodules_of
+from maos_bot.frozen import dataclass
 
 _LARGEST: Final = 20 * 2**20  # bytes of an uncommitted file: what is larger is data rather than text to work on
 _MOST: Final = 50_000

@@ -9,7 +9,7 @@ one another's conversation (`maos_bot.agents.batching`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from maos_bot.agents.batching import CACHED_S, USUAL_TURNS, Conversation, Terms,
 from maos_bot.agents.places import Places, RefusedError
 from maos_bot.agents.worker import Ask, Bounds, Result, Tell, Worker
 from maos_bot.events import ChangeTaken, FindingReported
+from maos_bot.frozen import dataclass
 from maos_bot.model import Outcome, Task, TaskState, Team
 from maos_bot.models.prices import Price
 from maos_bot.models.protocol import Answer, Message, Tool, Turn, signature

@@ -12,11 +12,12 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from maos_bot.agents.git import Git
 from maos_bot.agents.objects import TREE, Entry, Objects
+from maos_bot.frozen import dataclass
 
 # Renames of folders are a guess that git makes by majority; which it makes must not hang on what came before.
 _MERGE: Final = {"merge.directoryRenames": "false", "merge.renames": "true", "merge.renameLimit": "1000"}

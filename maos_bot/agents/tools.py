@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,6 +19,7 @@ from maos_bot.agents import findings as reports
 from maos_bot.agents.arguments import Edit, Finish, List, Read, Run, Search, Write, described, problems
 from maos_bot.agents.confine import Confined, ConfinedError, parts_of
 from maos_bot.agents.prompts import as_data
+from maos_bot.frozen import dataclass
 from maos_bot.model import MEMORY, Task
 from maos_bot.models.protocol import Tool, ToolCall, ToolResult
 from maos_bot.planning.writes import may_write

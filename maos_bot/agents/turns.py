@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from maos_bot.events import UsageRecorded
+from maos_bot.frozen import dataclass
 from maos_bot.model import Task, Usage
 from maos_bot.models.budget import Cost, Ledger
 from maos_bot.models.client import ModelClient, Spent, Target

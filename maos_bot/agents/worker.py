@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 from maos_bot.agents.places import Tools
 from maos_bot.events import TranscriptAdded
+from maos_bot.frozen import dataclass
 from maos_bot.models.faults import arguments_of
 from maos_bot.models.protocol import Answer, Answered, Asked, Message, Returned, Stop, ToolCall, ToolResult, Turn
 from maos_bot.models.sizes import estimated_tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from maos_bot.agents import folders as worktree
@@ -22,6 +22,7 @@ from maos_bot.agents.scanning import submodules_of
 from maos_bot.agents.snapshot import Base, base_of
 from maos_bot.agents.threeway import Merge
 from maos_bot.agents.workshop import Workshop, named, remove_tree
+from maos_bot.frozen import dataclass
 from maos_bot.model import Task
 from maos_bot.planning.writes import may_change
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from maos_bot.demo.pipeline import Ending, Happening, Job
+from maos_bot.frozen import dataclass
 from maos_bot.model import TaskState, Usage
 
 # What is said in one turn: the agent's words, then each tool it called, with what that came to.

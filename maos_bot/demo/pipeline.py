@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import GOOD_STATES, TaskState
 
 Happening = tuple[float, str, dict[str, Any]]  # seconds from the start, the event's type, its fields

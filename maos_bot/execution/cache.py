@@ -17,7 +17,6 @@ import platform
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from maos_bot.execution.cache_store import CacheStore, CorruptError, Entry, Outp
 from maos_bot.execution.digests import Digests
 from maos_bot.execution.filetree import FileTree, Item, Memo, anchored
 from maos_bot.execution.tools import Tools
+from maos_bot.frozen import dataclass
 from maos_bot.model import Outcome, Task, TaskKind
 
 FOLDER: Final = ".maos/cache"  # below the repository's root

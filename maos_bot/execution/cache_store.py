@@ -21,11 +21,12 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from maos_bot.execution.digests import seal, unseal, write_atomically
+from maos_bot.frozen import dataclass
 
 FORMAT: Final = 1
 GRACE_S: Final = 3600.0  # so long a content without an entry is left alone: its entry may be on its way

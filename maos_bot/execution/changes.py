@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 _TIMEOUT_S: Final = 60.0
 _LONGEST: Final = 32 * 2**20  # bytes of names; beyond that a change is as good as unknown

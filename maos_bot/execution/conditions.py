@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import BAD_STATES, GOOD_STATES, Outcome, Task, TaskState
 
 if TYPE_CHECKING:

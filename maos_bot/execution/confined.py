@@ -12,7 +12,6 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from maos_bot.execution.launch import StartError, launch
 from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.tree import Family
 from maos_bot.execution.watcher import Watcher
+from maos_bot.frozen import dataclass
 from maos_bot.model import Outcome, Task, TaskState
 from maos_bot.redact import Redactor
 

@@ -14,11 +14,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from maos_bot.execution.jail import Hold
+from maos_bot.frozen import dataclass
 
 UNCONFINED: Final = "MAOS_UNCONFINED_RUN"
 MORE_FOLDERS: Final = "MAOS_AGENT_READS"  # folders, joined as in PATH

@@ -11,9 +11,10 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 _OURS: Final = frozenset({".git", ".maos"})  # at the root
 # With a slash, so from the root; no magic, no blank, nothing that a first or last character could mean.

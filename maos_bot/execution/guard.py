@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Final, Self
 
 from maos_bot.execution.priority import come_as_all, come_first
 from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.scheduler import Input, LimitChanged
 from maos_bot.execution.watcher import Watcher, over_memory
+from maos_bot.frozen import dataclass
 from maos_bot.model import AGENTS, PROCESSES, Plan, TaskState
 from maos_bot.resources.pressure import Gauge
 from maos_bot.resources.scaling import Load, Scaler

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,6 +21,7 @@ from maos_bot.execution.environment import Environment
 from maos_bot.execution.readers import Watching
 from maos_bot.execution.shell import Script, ShellError, plain_command, shell_command
 from maos_bot.execution.spawn import spawn
+from maos_bot.frozen import dataclass
 from maos_bot.model import Task
 
 NICE: Final = 5  # tasks give way to us: who is to hold them to their limits mustn't wait for them

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from maos_bot.events import OutputChunk, RunEvent, RunFinished, RunStarted, TaskFinished, TaskStarted
+from maos_bot.frozen import dataclass
 from maos_bot.model import Outcome, TaskState
 
 CUT: Outcome = Outcome(state=TaskState.CANCELLED, reason="cut off: the run died, and was resumed")

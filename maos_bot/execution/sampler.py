@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from maos_bot.events import ResourceSampled
@@ -12,6 +11,7 @@ from maos_bot.execution.attempts import Attempt
 from maos_bot.execution.guard import Guard
 from maos_bot.execution.process import CommandAttempt
 from maos_bot.execution.tree import Table, process_table
+from maos_bot.frozen import dataclass
 
 SAMPLE_S: Final = 1.0
 

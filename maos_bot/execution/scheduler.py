@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import Final
 
 from maos_bot.execution.conditions import Conditions, Facts
 from maos_bot.execution.past import Past
+from maos_bot.frozen import dataclass
 from maos_bot.model import BAD_STATES, FINAL_STATES, Outcome, Plan, Task, TaskState
 from maos_bot.planning.dispatch import Dispatcher
 from maos_bot.planning.graph import TaskGraph

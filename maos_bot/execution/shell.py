@@ -11,9 +11,10 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 # Characters that no shell treats specially, wherever they stand; `=` only after the first word.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./+,:@-]+(?:[ \t]+[A-Za-z0-9_./+,:@%=-]+)*\Z")

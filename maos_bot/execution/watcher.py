@@ -17,11 +17,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from maos_bot.execution.tree import has_marker, read_proc
+from maos_bot.frozen import dataclass
 
 SLOWEST_S: Final = 0.05  # between two looks, however far a tree is from its memory limit
 FASTEST_S: Final = 0.002

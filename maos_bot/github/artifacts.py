@@ -11,12 +11,12 @@ import itertools
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import IO, Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from maos_bot._version import __version__
 from maos_bot.errors import GitHubError
+from maos_bot.frozen import dataclass
 from maos_bot.github.client import GitHubClient
 
 PER_PAGE: Final = 100

@@ -7,10 +7,10 @@ and the first refused write says the rest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from maos_bot.errors import GitHubError
+from maos_bot.frozen import dataclass
 from maos_bot.github.client import GitHubClient
 from maos_bot.github.refusals import PERMISSIONS
 from maos_bot.github.trust import Decision

@@ -5,8 +5,9 @@ A stranger's comment costs one question (who may write?), anything that is no co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from maos_bot.frozen import dataclass
 from maos_bot.github.client import GitHubClient
 from maos_bot.github.commands import RUNNING, Command, Said, parse, read_comment
 from maos_bot.github.desk import Desk

@@ -9,11 +9,12 @@ that failed, and its own check says so; the comment and the summary hold them al
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from typing import Final
 
 from maos_bot.errors import GitHubError
+from maos_bot.frozen import dataclass
 from maos_bot.github.client import Annotation, Check, CheckWrite, GitHubApi
 from maos_bot.model import RunStatus, TaskState, Trigger
 from maos_bot.reporting.escape import one_line

@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from maos_bot._version import __version__
 from maos_bot.errors import ConfigError, GitHubError
+from maos_bot.frozen import dataclass
 from maos_bot.github.pace import Pace
 from maos_bot.github.refusals import judged
 

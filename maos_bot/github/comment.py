@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from maos_bot.errors import GitHubError
+from maos_bot.frozen import dataclass
 from maos_bot.github.client import Comment, GitHubApi
 
 COMMENT_BYTES: Final = 60_000  # GitHub refuses more than 65,536 characters; some of ours take four bytes

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from maos_bot.errors import GitHubError
+from maos_bot.frozen import dataclass
 from maos_bot.github.client import Comment, GitHubClient, comment_of
 from maos_bot.github.commands import Command, parse
 from maos_bot.github.trust import Permission

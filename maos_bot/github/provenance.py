@@ -6,9 +6,9 @@ wrote it decides what later tasks "came to", so a run believes only what was lef
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
+from maos_bot.frozen import dataclass
 from maos_bot.github.trust import OWN_EVENTS, PRIVILEGED_EVENTS
 from maos_bot.model import Trigger
 

@@ -11,12 +11,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Final
 
 from maos_bot.errors import GitHubError
 from maos_bot.events import RunEvent, RunFinished, RunStarted, TaskFinished, TaskStarted
+from maos_bot.frozen import dataclass
 from maos_bot.github.checks import CheckBoard, CheckText, Step
 from maos_bot.github.client import Annotation, GitHubApi
 from maos_bot.github.comment import COMMENT_BYTES, KNOWN_BYTES, MARKER_BYTES, Known, Marker, StickyComment, Written

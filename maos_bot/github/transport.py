@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester, RequestsResponse
+
+from maos_bot.frozen import dataclass
 
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})  # each to be repeated as it was, says GitHub
 _MOST_REDIRECTS: Final = 5

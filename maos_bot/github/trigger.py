@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
 from maos_bot.errors import ConfigError
+from maos_bot.frozen import dataclass
 from maos_bot.model import Trigger
 
 SERVER_URL: Final = "https://github.com"

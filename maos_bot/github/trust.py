@@ -8,10 +8,11 @@ name decides.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.github.commands import RUNNING, Command
 from maos_bot.model import Trigger
 

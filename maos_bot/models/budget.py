@@ -9,10 +9,11 @@ say nothing about it: then the tokens have to hold, and a dollar cap without a t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from maos_bot.errors import OverLimitError
+from maos_bot.frozen import dataclass
 from maos_bot.model import Budget, Usage
 
 RUN: Final = ""

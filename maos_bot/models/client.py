@@ -11,9 +11,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Usage
 from maos_bot.models.health import Health
 from maos_bot.models.prices import Prices

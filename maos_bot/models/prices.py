@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 from typing import Any, Final, TypeAlias
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Usage
 
 Tiers: TypeAlias = tuple[tuple[int, float], ...]  # from that many input tokens on, dollars per million

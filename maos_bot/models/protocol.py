@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
 from maos_bot.errors import MaosError
+from maos_bot.frozen import dataclass
 from maos_bot.model import Usage
 
 

@@ -7,9 +7,9 @@ level; stages stand in the order of the levels, so a task is never staged before
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Estimate, Group, ParallelStrategy, Stage, Task
 from maos_bot.planning.estimates import complexity
 from maos_bot.planning.graph import TaskGraph

@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.planning.order import Order
 from maos_bot.planning.problem import Problem
 

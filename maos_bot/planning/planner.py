@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import (
     Estimate,
     ExecutionMode,

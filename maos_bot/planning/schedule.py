@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import ExecutionMode
 from maos_bot.planning.dispatch import Dispatcher
 from maos_bot.planning.graph import TaskGraph

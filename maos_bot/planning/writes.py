@@ -8,10 +8,11 @@ planning: side by side, one would only work on a text that the other is replacin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Task, TaskKind
 from maos_bot.planning.graph import build_graph
 

@@ -7,8 +7,9 @@ the number of dropped bytes is kept. Cuts never fall inside a character.
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 HEAD_BYTES: Final = 4 * 1024
 TAIL_BYTES: Final = 32 * 1024

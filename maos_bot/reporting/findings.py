@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from maos_bot.events import FindingReported
+from maos_bot.frozen import dataclass
 from maos_bot.reporting.escape import clean, one_line
 from maos_bot.reporting.excerpt import first_bytes
 

@@ -8,10 +8,10 @@ ever cut inside a block, so no fence, table, tag or character is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Trigger
 from maos_bot.reporting import blocks, mermaid, words
 from maos_bot.reporting.change_blocks import change_block

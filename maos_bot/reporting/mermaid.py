@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Plan, Task, TaskState
 from maos_bot.reporting import words
 from maos_bot.reporting.escape import one_line

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from maos_bot.frozen import dataclass
 
 NARROWEST: Final = 8
 _INSTANT_S: Final = 1e-9  # an axis shorter than that has one place

@@ -8,11 +8,12 @@ the stream; what isn't known is None. Times ending in `_s` are seconds from the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, Final
 
 from maos_bot.events import ChangeTaken
+from maos_bot.frozen import dataclass
 from maos_bot.model import BAD_STATES, FINAL_STATES, GOOD_STATES, RunStatus, TaskState, Trigger, Usage
 from maos_bot.reporting.excerpt import LogExcerpt
 from maos_bot.reporting.findings import Finding

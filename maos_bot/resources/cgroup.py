@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 UNLIMITED: Final = 2**60  # cgroup v1 writes "no limit" as a huge number of bytes
 _MIB: Final = 2**20

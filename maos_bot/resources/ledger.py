@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 UNIT: Final = 1_000_000  # amounts are whole millionths, so that what is taken and given back adds up exactly
 

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 import psutil
 
 from maos_bot.errors import ConfigError
+from maos_bot.frozen import dataclass
 from maos_bot.model import AGENTS, CPU, MEMORY, TOKENS, Spec
 from maos_bot.resources.ledger import Ledger
 from maos_bot.resources.limits import resolve_limits

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from statistics import fmean
 from typing import Any, Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import AGENTS, CPU, MEMORY
 
 POINTS: Final = 100

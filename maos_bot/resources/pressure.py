@@ -7,10 +7,10 @@ seconds, so the difference between two looks is used. What can't be measured her
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.resources.cgroup import UNLIMITED, hierarchy, memory_files, memory_left_mb, number, text
 
 _MIB: Final = 2**20

@@ -10,10 +10,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.resources.cgroup import UNLIMITED, hierarchy, memory_files, memory_left_mb, number, text
 
 _MIB: Final = 2**20

@@ -8,8 +8,9 @@ CPUs idle while tasks wait for disks). One slot comes back at a time. What can't
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 MEMORY_STALL: Final = 10.0  # percent of the time; beyond it the machine is busy with finding memory
 CPU_STALL: Final = 90.0

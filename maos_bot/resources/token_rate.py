@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from maos_bot.errors import ConfigError
+from maos_bot.frozen import dataclass
 
 REQUESTS: Final = "requests"
 INPUT: Final = "input-tokens"

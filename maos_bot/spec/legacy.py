@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from maos_bot.errors import ConfigError
+from maos_bot.frozen import dataclass
 from maos_bot.spec.checks import cycles, show_cycle
 from maos_bot.spec.scalars import Fault, check_pattern
 

@@ -10,9 +10,9 @@ import itertools
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.spec.nodes import Document, shorten
 from maos_bot.spec.suggest import Suggester
 

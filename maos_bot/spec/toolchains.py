@@ -7,9 +7,10 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from maos_bot.frozen import dataclass
 
 VENV: Final = ".venv-maos"  # not .venv: that is the developer's, and making ours anew would take it away
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Usage
 from maos_bot.store.queries import Queries
 

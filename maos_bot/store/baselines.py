@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import Estimate, Task
 from maos_bot.store.queries import Queries
 

@@ -9,9 +9,9 @@ from the sums of each day, `spend_days` and `spend_pulls`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.store.queries import Queries
 
 TASKS_AT_MOST: Final = 300

@@ -12,10 +12,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.store.db import connect, explain
 from maos_bot.store.search import index_run
 

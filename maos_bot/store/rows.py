@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from maos_bot.frozen import dataclass
 from maos_bot.model import TaskState
 
 # A trigger doesn't say which branch is the repository's default: these are the names that it has.

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from maos_bot.frozen import dataclass
 
 if TYPE_CHECKING:
     from maos_bot.store.queries import Queries  # which a run that only stores has no use for

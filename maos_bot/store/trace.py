@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from maos_bot.events import ResourceSampled
+from maos_bot.frozen import dataclass
 from maos_bot.reporting.report import RunReport
 
 # Colour names of the trace viewers, by state; a state that isn't here takes the viewer's own colour.
