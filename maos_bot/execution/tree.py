@@ -13,28 +13,31 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
+
+from maos_bot.frozen import dataclass
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 2**20
 _PROC: Final = Path("/proc")
 _SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 _GET_CHILD_SUBREAPER: Final = 37
+_EXITING: Final = 0x4  # PF_EXITING of the flags in /proc/PID/stat (include/linux/sched.h)
 _QUELL_ROUNDS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Proc:
-    """One process: ids, whether it is a zombie, CPU seconds used, resident memory in MiB."""
+    """One process: ids, whether it is a zombie or about to be one, CPU seconds used, resident memory in MiB."""
 
     pid: int
     parent: int
     group: int
     session: int
     zombie: bool
+    dying: bool
     cpu_s: float
     memory_mb: float
 
@@ -96,6 +99,12 @@ def quell(procs: Callable[[], Sequence[Proc]]) -> None:
             reached |= new
 
 
+def _is_dying(pid: int) -> bool:
+    """Whether process `pid` has been killed and still gives back what it holds; its environment is gone first."""
+    proc = read_proc(str(pid))
+    return proc is not None and proc.dying
+
+
 def has_marker(pid: int, marker: bytes) -> bool:
     """Whether the environment that process `pid` started with holds all of `marker` (`NAME=value`, joined by NUL)."""
     try:
@@ -118,7 +127,7 @@ class Family:
     def has_strangers(self) -> bool:
         """Whether we have children that may be orphans of this run."""
         strangers = our_children() - self.running - self._foreign
-        mine = {pid for pid in strangers if has_marker(pid, self._marker)}
+        mine = {pid for pid in strangers if has_marker(pid, self._marker) or _is_dying(pid)}
         self._foreign |= strangers - mine
         return bool(mine)
 
@@ -224,6 +233,7 @@ def read_proc(pid: str) -> Proc | None:
         group=int(field[2]),
         session=int(field[3]),
         zombie=field[0] in b"ZX",
+        dying=field[0] not in b"ZX" and bool(int(field[6]) & _EXITING),
         cpu_s=sum(map(int, field[11:15])) / _TICKS,
         memory_mb=int(field[21]) * _PAGE_MB,
     )
@@ -243,6 +253,7 @@ def _psutil_table() -> dict[int, Proc]:
                     group=os.getpgid(process.pid),
                     session=os.getsid(process.pid),
                     zombie=process.status() == psutil.STATUS_ZOMBIE,
+                    dying=False,  # nobody says
                     cpu_s=times.user + times.system,
                     memory_mb=process.memory_info().rss / 2**20,
                 )

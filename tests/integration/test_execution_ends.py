@@ -92,6 +92,20 @@ def test_what_a_task_leaves_behind_is_gone_when_it_has_ended(tmp_path: Path, lea
     assert ran.wall_s < 2.0
 
 
+def test_a_task_has_not_ended_while_a_process_of_it_gives_back_its_memory(tmp_path: Path) -> None:
+    hold = "import os, time\nx = b'1' * 1_000_000_000\nopen('a.pid', 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    (tmp_path / "hold.py").write_text(hold)
+    alive: list[bool] = []
+
+    def watch(event: RunEvent, _: Orchestrator) -> None:
+        if isinstance(event, TaskFinished):  # its environment, by which it is known, is gone before it is
+            alive.extend(lives(pid) for pid in pids(tmp_path))
+
+    script = f"{sys.executable} hold.py > /dev/null 2>&1 & while ! [ -s a.pid ]; do sleep 0.01; done"
+    assert run(tmp_path, command("it", script, shell="bash"), watch=watch).end("it").state is TaskState.SUCCEEDED
+    assert alive == [False]
+
+
 def test_a_daemon_that_hid_its_environment_ends_with_the_run(tmp_path: Path) -> None:
     leave = "(env -i /usr/bin/setsid /bin/sh -c 'echo $$ > a.pid; exec sleep 60' > /dev/null 2>&1 &) ; sleep 0.2"
     run(tmp_path, command("it", leave, shell="bash"))
