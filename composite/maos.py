@@ -27,7 +27,7 @@ START = """
 import sys
 sys.path.append(sys.argv[1])
 sys.argv = ["maos", "action"]
-from maos_bot.cli import main
+from maos_bot.__main__ import main
 main()
 """
 

@@ -80,7 +80,7 @@ def main() -> None:
     if user:
         become(*user)
     sys.argv = ["maos", *command(sys.argv[1:], os.environ)]
-    from maos_bot.cli import main as maos
+    from maos_bot.__main__ import main as maos
 
     maos()
 

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -20,14 +20,12 @@ from maos_bot.errors import ExitCode, InterruptedRunError, MaosError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_GC_THRESHOLD: Final = 20_000  # objects: commands keep most of what they make, so there is little to be found
 _MODES = click.Choice(["sequential", "parallel", "pipelined", "hybrid"])
 _STRATEGIES = click.Choice(["conservative", "balanced", "aggressive"])
 
 
 def main() -> None:
     """Run the command line and exit with the documented code; only a bug of ours shows a traceback."""
-    gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
     try:
         code = maos.main(standalone_mode=False)
     except click.exceptions.Abort:

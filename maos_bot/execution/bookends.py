@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ def beginning(
     spec: Spec, tasks: Collection[Task], *, plan: Plan, trigger: Trigger, root: Path, redact: Callable[[str], str]
 ) -> dict[str, Any]:
     """The fields of `RunStarted`; `redact` takes secrets out of what users wrote."""
+    system = os.uname()
     return {
         "name": redact(spec.name),
         "spec_path": spec.path,
@@ -37,8 +37,8 @@ def beginning(
         "limits": {name: limit.value for name, limit in plan.limits.items()},
         "budget": {"usd": spec.budget.usd, "tokens": spec.budget.tokens},
         "machine": {
-            "system": platform.system(),
-            "machine": platform.machine(),
+            "system": system.sysname,
+            "machine": system.machine,
             "cpus": str(os.cpu_count()),
             "root": redact(str(root)),
         },

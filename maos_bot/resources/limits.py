@@ -6,7 +6,6 @@ of memory and CPU isn't reserved, so that the slots alone bound it.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Final
@@ -29,6 +28,8 @@ def resolve_limits(spec: Spec, overrides: Mapping[str, str | float], runner: Run
     asked: dict[str, Limit] = {name: Limit(value=value, reason="the spec") for name, value in spec.limits.items()}
     for name, value in overrides.items():
         if name not in known:
+            import difflib
+
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
             raise ConfigError(f"--limit {name}: there is no such limit", hint=hint)
