@@ -305,7 +305,7 @@ def _status(end: RunFinished | None) -> RunStatus:
 
 def _task_report(task: _Task, began: float) -> TaskReport:
     info = task.info
-    attempts = tuple(_attempt_report(n, task.attempts[n], began) for n in sorted(task.attempts))
+    attempts = tuple([_attempt_report(number, task.attempts[number], began) for number in sorted(task.attempts)])
     first, last = (attempts[0], attempts[-1]) if attempts else (None, None)
     unran = task.unran
     finished_s: float | None = None
@@ -366,6 +366,8 @@ def _findings(task: _Task, last: _Attempt | None) -> tuple[tuple[Finding, ...], 
     """What the last attempt found, in lines it printed and as an agent's report, and how much of it isn't kept."""
     lines = task.lines or (last.lines if last else None)
     said = last.findings if last else []
+    if not (lines or said):
+        return (), 0
     reported = [from_event(each) for each in said]
     found = [*(lines.all() if lines else ()), *(each for each in reported if each)]
     return named(found, task.info.id), (lines.left_out if lines else 0) + reported.count(None)
@@ -400,8 +402,10 @@ def _attempt_report(number: int, attempt: _Attempt, began: float) -> AttemptRepo
 
 
 def _peak_memory(attempts: Sequence[AttemptReport], sampled: float | None) -> float | None:
-    known = [value for value in (sampled, *(a.peak_memory_mb for a in attempts)) if value is not None]
-    return max(known, default=None)
+    peak = sampled
+    for attempt in attempts:
+        peak = _larger(peak, attempt.peak_memory_mb)
+    return peak
 
 
 def _larger(known: float | None, new: float | None) -> float | None:
