@@ -69,13 +69,29 @@ class _Attempt:
 class _Task:
     """What is known of one task while the stream goes on."""
 
-    __slots__ = ("attempts", "cached", "info", "lines", "memory_mb", "ready", "replay", "unran", "usage")
+    __slots__ = (
+        "attempts",
+        "cached",
+        "ended",
+        "info",
+        "last",
+        "lines",
+        "memory_mb",
+        "printing",
+        "ready",
+        "replay",
+        "unran",
+        "usage",
+    )
 
     def __init__(self, info: TaskInfo) -> None:
         self.info = info
         self.ready: TaskReady | None = None
         self.unran: TaskFinished | None = None  # its end, where no attempt was made
+        self.ended = False
         self.attempts: dict[int, _Attempt] = {}
+        self.last = 0  # the largest number of an attempt
+        self.printing: _Attempt | None = None  # whose output is kept
         self.memory_mb: float | None = None
         self.usage: Usage | None = None
         self.cached: TaskReport | None = None
@@ -86,6 +102,7 @@ class _Task:
         found = self.attempts.get(number)
         if found is None:
             found = self.attempts[number] = _Attempt()
+            self.last = max(self.last, number)
         return found
 
 
@@ -222,12 +239,12 @@ class ReportBuilder:
             task.lines.add(event.offset, event.text, omitted=event.omitted)
             return
         attempt = task.attempt(event.attempt)
-        if event.attempt < max(task.attempts):
+        if event.attempt < task.last:
             return  # only the last attempt's output is shown
-        for number, other in task.attempts.items():
-            if number < event.attempt:
-                other.log = other.lines = None
         if attempt.log is None:
+            if task.printing:
+                task.printing.log = task.printing.lines = None
+            task.printing = attempt
             attempt.log = LogBuffer(short=attempt.finished is not None and attempt.finished.state in GOOD_STATES)
             attempt.lines = Lines()
         attempt.log.add(event.offset, event.text, omitted=event.omitted)
@@ -266,7 +283,8 @@ class ReportBuilder:
             attempt.finished = event
             if attempt.log is not None and event.state in GOOD_STATES:
                 attempt.log.shorten()
-        if event.final:
+        if event.final and not task.ended:
+            task.ended = True
             self._task_report(task, self._began)  # now, while others run: at the end everybody waits for it
 
     def _run_finished(self, event: RunFinished) -> None:
