@@ -217,7 +217,7 @@ class CommandAttempt:
             send(left, signal.SIGKILL)
             self._adopted = reap(self._adopted)
             self._drain()
-            if late or not (left or self._open or self._adopted):
+            if late or not (left or self._open or self._adopted or self._family.has_dying()):
                 self._finish()
                 return
         self._look_in(_LOOK_S)

@@ -30,7 +30,7 @@ _QUELL_ROUNDS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Proc:
-    """One process: ids, whether it is a zombie or about to be one, CPU seconds used, resident memory in MiB."""
+    """One process: ids, whether all of it is a zombie or about to be one, CPU seconds used, resident memory in MiB."""
 
     pid: int
     parent: int
@@ -131,6 +131,10 @@ class Family:
         self._foreign |= strangers - mine
         return bool(mine)
 
+    def has_dying(self) -> bool:
+        """Whether one of them still gives back what it held."""
+        return any(_is_dying(pid) for pid in our_children() - self.running - self._foreign)
+
     def end(self) -> None:
         """Kill, at the end of the run, every orphan that hid even its environment."""
         session = os.getsid(0)
@@ -154,6 +158,7 @@ def end_marked(marker: bytes, *, within_s: float = 5.0) -> bool:
     For what a process that died had been running: nobody waits for it any more, and `init` or a subreaper has it.
     """
     until = time.monotonic() + within_s
+    killed: set[int] = set()
     while True:
         table = process_table()
         spared = set()
@@ -161,12 +166,14 @@ def end_marked(marker: bytes, *, within_s: float = 5.0) -> bool:
         while pid in table and pid not in spared:
             spared.add(pid)
             pid = table[pid].parent
-        left = [
+        marked = [
             proc for pid, proc in table.items() if pid not in spared and not proc.zombie and has_marker(pid, marker)
         ]
+        left = bool(marked) or any(pid in table and table[pid].dying for pid in killed)
         if not left or time.monotonic() > until:
             return not left
-        send(left, signal.SIGKILL)
+        send(marked, signal.SIGKILL)
+        killed |= {proc.pid for proc in marked}
         time.sleep(0.01)
 
 
@@ -227,13 +234,14 @@ def read_proc(pid: str) -> Proc | None:
     except OSError:  # ended meanwhile
         return None
     field = text[text.rindex(b")") + 2 :].split()
+    zombie = field[0] in b"ZX" and int(field[17]) <= 1  # the first thread ends before the last one
     return Proc(
         pid=int(pid),
         parent=int(field[1]),
         group=int(field[2]),
         session=int(field[3]),
-        zombie=field[0] in b"ZX",
-        dying=field[0] not in b"ZX" and bool(int(field[6]) & _EXITING),
+        zombie=zombie,
+        dying=not zombie and bool(int(field[6]) & _EXITING),
         cpu_s=sum(map(int, field[11:15])) / _TICKS,
         memory_mb=int(field[21]) * _PAGE_MB,
     )

@@ -14,7 +14,7 @@ import pytest
 from maos_bot.events import OutputChunk, RunEvent, TaskFinished, TaskStarted
 from maos_bot.execution import process
 from maos_bot.execution.orchestrator import Orchestrator
-from maos_bot.execution.tree import our_children, process_table
+from maos_bot.execution.tree import end_marked, our_children, process_table
 from maos_bot.model import TaskState
 from tests.integration.running import command, lives, run
 
@@ -92,18 +92,47 @@ def test_what_a_task_leaves_behind_is_gone_when_it_has_ended(tmp_path: Path, lea
     assert ran.wall_s < 2.0
 
 
-def test_a_task_has_not_ended_while_a_process_of_it_gives_back_its_memory(tmp_path: Path) -> None:
-    hold = "import os, time\nx = b'1' * 1_000_000_000\nopen('a.pid', 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
-    (tmp_path / "hold.py").write_text(hold)
+HOLD = """import os, sys, threading, time
+for _ in range(int(sys.argv[1])):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+held = b"1" * 600_000_000
+open("a.pid", "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+HELD = "> /dev/null 2>&1 & while ! [ -s a.pid ]; do sleep 0.01; done"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f"{sys.executable} hold.py 0 {HELD}",
+        f"{sys.executable} hold.py 4 {HELD}",
+        f"setsid {sys.executable} hold.py 0 {HELD}; kill -9 $(cat a.pid)",
+    ],
+    ids=["one-thread", "threads", "elsewhere"],
+)
+def test_a_task_has_not_ended_while_a_process_of_it_gives_back_its_memory(tmp_path: Path, script: str) -> None:
+    (tmp_path / "hold.py").write_text(HOLD)
     alive: list[bool] = []
 
     def watch(event: RunEvent, _: Orchestrator) -> None:
         if isinstance(event, TaskFinished):  # its environment, by which it is known, is gone before it is
-            alive.extend(lives(pid) for pid in pids(tmp_path))
+            threads = [len(list(Path(f"/proc/{pid}/task").glob("*"))) for pid in pids(tmp_path)]
+            alive.extend(lives(pid) or count > 1 for pid, count in zip(pids(tmp_path), threads, strict=True))
 
-    script = f"{sys.executable} hold.py > /dev/null 2>&1 & while ! [ -s a.pid ]; do sleep 0.01; done"
     assert run(tmp_path, command("it", script, shell="bash"), watch=watch).end("it").state is TaskState.SUCCEEDED
     assert alive == [False]
+
+
+def test_what_a_run_that_died_left_behind_is_gone_before_another_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "hold.py").write_text(HOLD)
+    environ = {**os.environ, "MAOS_RUN_ID": tmp_path.name}
+    left = subprocess.Popen([sys.executable, "hold.py", "0"], cwd=tmp_path, env=environ)
+    while not pids(tmp_path):
+        time.sleep(0.01)
+    assert end_marked(f"MAOS_RUN_ID={tmp_path.name}".encode())
+    assert not lives(left.pid)
+    left.wait()
 
 
 def test_a_daemon_that_hid_its_environment_ends_with_the_run(tmp_path: Path) -> None:
