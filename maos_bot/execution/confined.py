@@ -119,8 +119,9 @@ class AgentCommands:
         devnull = os.open(os.devnull, os.O_RDONLY)
         try:
             family = Family(marker)
-            whole = Environment(Shared(env))
-            launched = launch(task, folder=folder, env=whole, new_file=_no_file, devnull=devnull, argv=argv)
+            launched = launch(
+                task, folder=folder, env=Environment(Shared({}), env), new_file=_no_file, devnull=devnull, argv=argv
+            )
         except StartError as error:
             return Ran(text="", code=None, reason=str(error))
         finally:

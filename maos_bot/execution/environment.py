@@ -122,7 +122,7 @@ class Environment:
 
     @property
     def changes_words(self) -> bool:
-        """As the function of this name says."""
+        """Whether to a shell with these variables a command's first word may mean something else."""
         return self.shared.changes_words or changes_words(self.own)
 
     def whole(self) -> dict[str, str]:

@@ -73,11 +73,11 @@ def _start(  # noqa: PLR0917 - each is of another kind
 ) -> tuple[int, int, Script]:
     command = task.run or ""
     words = () if argv or env.changes_words else plain_command(command, task.shell)
-    if words:
-        # Not found, not executable, no program: the shell has the words and the exit code for it.
-        with contextlib.suppress(OSError):
-            return *spawn(words, folder=folder, env=env, devnull=devnull), Script(words)
     try:
+        if words:
+            # Not found, not executable, no program: the shell has the words and the exit code for it.
+            with contextlib.suppress(OSError):
+                return *spawn(words, folder=folder, env=env, devnull=devnull), Script(words)
         script = Script(argv) if argv else shell_command(command, task.shell, env.path, new_file)
         return *spawn(script.argv, folder=folder, env=env, devnull=devnull), script
     except ShellError as error:

@@ -57,7 +57,7 @@ def devnull() -> Iterator[int]:
 def output_of(argv: tuple[str, ...], folder: Path, env: dict[str, str], devnull: int) -> tuple[str, int]:
     """What it printed, and its exit code."""
     keep_descriptors()
-    pid, reader = spawn(argv, folder=folder, env=Environment(Shared(env)), devnull=devnull)
+    pid, reader = spawn(argv, folder=folder, env=Environment(Shared({}), env), devnull=devnull)
     assert not os.get_blocking(reader)
     os.set_blocking(reader, True)
     with os.fdopen(reader, "rb") as file:
@@ -110,6 +110,23 @@ def test_a_relative_path_counts_from_the_folder_and_a_folder_is_no_program(tmp_p
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
+    ("argv", "folder", "env"),
+    [(("nowhere",), ".", {}), (("true",), "nowhere", {}), (("true", "\0"), ".", {}), (("true",), ".", {"A": "\0"})],
+)
+def test_what_cant_be_started_leaves_no_descriptor_open(
+    argv: tuple[str, ...], folder: str, env: dict[str, str], devnull: int
+) -> None:
+    def descriptors() -> list[Path]:
+        return sorted(Path("/proc/self/fd").iterdir())
+
+    before = descriptors()
+    with pytest.raises((OSError, ValueError)):
+        output_of(argv, Path.cwd() / folder, {"PATH": os.environ["PATH"], **env}, devnull)
+    assert descriptors() == before
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
     ("argv", "env"), [(("echo", "a\0b"), {}), (("echo",), {"A": "x\0y"}), (("echo",), {"A=B": ""})]
 )
 def test_what_no_process_can_be_given_is_refused(argv: tuple[str, ...], env: dict[str, str], devnull: int) -> None:
@@ -117,7 +134,7 @@ def test_what_no_process_can_be_given_is_refused(argv: tuple[str, ...], env: dic
         output_of(argv, Path.cwd(), {"PATH": os.environ["PATH"], **env}, devnull)
 
 
-def test_a_blocked_or_ignored_signal_is_not_passed_on(way: str, devnull: int) -> None:
+def test_a_blocked_signal_is_not_passed_on_nor_on_linux_an_ignored_one(way: str, devnull: int) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does to what it starts in the background
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -198,6 +199,15 @@ def test_where_nothing_can_confine_verify_no_token_is_spent(tmp_path: Path) -> N
         await trees.close()
 
     play(work())
+
+
+@pytest.mark.parametrize("env", [{"A": "x\0y"}, {"A=B": "1"}])
+def test_a_command_that_cant_be_given_a_variable_says_so(tmp_path: Path, env: dict[str, str]) -> None:
+    commands = AgentCommands(redactor=Redactor(()), environ=dict(os.environ))
+    ran = asyncio.run(commands.run(("true",), folder=tmp_path, timeout_s=5.0, env=env, held=False))
+    commands.close()
+    assert ran.code is None
+    assert ran.reason.startswith("could not start: ")
 
 
 def test_refused_work_is_kept_all_the_same(tmp_path: Path) -> None:
