@@ -52,7 +52,7 @@ chromium: ## install Chromium where there is none
 	@command -v chromium chromium-browser google-chrome >/dev/null || $(MAKE) --no-print-directory .chromium
 
 bench: $(READY) .venv/peers/.ready ## measure; BENCHMARKS="scale start" picks, FULL=1 takes the long ones, DATA=DIR has instances
-	$(if $(and $(LEFT_OUT),$(filter file,$(origin BENCHMARKS))),@echo 'left out without DATA=DIR, the folder of the instances: $(LEFT_OUT)')
+	$(if $(and $(LEFT_OUT),$(filter file,$(origin BENCHMARKS))),@echo 'left out without a folder of instances (DATA=DIR): $(LEFT_OUT)')
 	@for name in $(BENCHMARKS); do echo "== $$name"; \
 	case $$name in rules) more=;; *) more=$(if $(FULL),,--quick);; esac; \
 	case " $(NEED_DATA) " in *" $$name "*) more="$$more --data $(DATA)";; esac; \
