@@ -126,14 +126,17 @@ class Family:
 
     def has_strangers(self) -> bool:
         """Whether we have children that may be orphans of this run."""
-        strangers = our_children() - self.running - self._foreign
+        strangers = self._unknown()
         mine = {pid for pid in strangers if has_marker(pid, self._marker) or _is_dying(pid)}
         self._foreign |= strangers - mine
         return bool(mine)
 
     def has_dying(self) -> bool:
         """Whether one of them still gives back what it held."""
-        return any(_is_dying(pid) for pid in our_children() - self.running - self._foreign)
+        return any(map(_is_dying, self._unknown()))
+
+    def _unknown(self) -> set[int]:
+        return our_children() - self.running - self._foreign
 
     def end(self) -> None:
         """Kill, at the end of the run, every orphan that hid even its environment."""
